@@ -1,0 +1,3 @@
+"""PPO and its relatives, distributed with MPI."""
+
+__version__ = "0.1.0"

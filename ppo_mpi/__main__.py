@@ -1,0 +1,239 @@
+"""python -m ppo_mpi: signal handlers, then the command line, then a mode; and what if one fails.
+
+The order matters. A signal that comes while torch or MPI are being imported must not end one rank
+alone, and a typing error is answered before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from ppo_mpi.cli import Command
+    from ppo_mpi.distributed.communicator import Communicator
+
+BAD_INPUT = 2
+"""Exit status when the user asked for something that cannot be."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C in a mode that has nothing to save."""
+
+# How long other ranks wait before they report an error: if it is common to all, rank 0 has
+# reported it and ended the job by then, and it is printed once.
+SECONDS_FOR_ROOT = 1.0
+
+
+def main() -> None:
+    """Do what the command line says; the entry point of ``python -m ppo_mpi`` and ``ppo-mpi``."""
+    from ppo_mpi.distributed.signals import install_handlers
+
+    install_handlers()
+    sys.exit(run_program(sys.argv[1:]))
+
+
+def run_program(argv: Sequence[str]) -> int:
+    """Read the command line and run its mode.
+
+    Args:
+        argv: the words behind the program's name.
+
+    Returns:
+        the exit status of this process.
+    """
+    from ppo_mpi.cli import parse_command, summary_text
+    from ppo_mpi.distributed.guard import launched_rank
+    from ppo_mpi.errors import ConfigError
+
+    is_first = launched_rank(os.environ) in (None, 0)
+    if not argv:
+        if is_first:
+            print(summary_text(), file=sys.stderr)
+        return BAD_INPUT
+    try:
+        command = parse_command(argv)
+    except ConfigError as error:
+        if is_first:
+            print(f"ppo_mpi: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    if command.mode in ("help", "presets") or command.dry_run:
+        end_with_reader()
+    if command.mode == "help":
+        if is_first:
+            print(command.config, end="")
+        return 0
+    if is_first:
+        for note in command.notes:
+            print(f"ppo_mpi: note: {note}", file=sys.stderr, flush=True)
+    silence_libraries()
+    if command.mode in ("train", "evaluate"):
+        return _run_on_all_ranks(command)
+    # These modes are for one process: the others leave without starting MPI.
+    return _run_alone(command) if is_first else 0
+
+
+def silence_libraries() -> None:
+    """Switch off the banners that libraries print on every rank when they are imported."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        import gym_notices.notices as gym_notices
+    except ImportError:
+        return
+    gym_notices.notices.clear()
+
+
+def end_with_reader() -> None:
+    """Let ``| head`` end what only prints, without a traceback.
+
+    Not for other modes: there a closed pipe, to ffmpeg for example, is an error to report.
+    """
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def redirect_output(path: Path) -> None:
+    """Let all that this process prints go to a file, what libraries print in C as well.
+
+    Args:
+        path: is appended to; its folder is made.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    from ppo_mpi.errors import ConfigError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path} ({error.strerror}); choose another --checkpoint-dir or --run, "
+            "or make it writable"
+        ) from error
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+
+def _run_on_all_ranks(command: Command) -> int:
+    """Run train or evaluate as one of the launcher's ranks; end the whole job if it fails."""
+    console = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+    comm: Communicator | None = None
+    try:
+        from ppo_mpi.distributed.communicator import connect
+        from ppo_mpi.distributed.signals import restore_handlers
+
+        settings = command.config.job if command.mode == "train" else command.config
+        comm = connect(hang_timeout_seconds=settings.hang_timeout_seconds)
+        command.config.validate(comm.world_size)
+        if not comm.is_root:
+            redirect_output(_rank_log(command, comm.rank))
+        if command.mode == "evaluate":
+            restore_handlers()
+            from ppo_mpi.modes.evaluate import evaluate_command
+
+            return evaluate_command(command.config, comm)
+        if command.dry_run:
+            restore_handlers()
+            from ppo_mpi.modes.dry_run import dry_run_command
+
+            return dry_run_command(command.config, command.origins, comm)
+        from ppo_mpi.modes.train import train_command
+
+        given = command.given | {"clobber": command.clobber}
+        return train_command(command.config, given, comm)
+    except BaseException as error:
+        return _fail(error, comm, console)
+
+
+def _rank_log(command: Command, rank: int) -> Path:
+    """Return where a rank's output goes; nowhere in modes that leave no run behind."""
+    if command.mode != "train" or command.dry_run:
+        return Path(os.devnull)
+    from ppo_mpi.modes.opening import run_dir_of
+
+    run_dir: Path = run_dir_of(command.config)
+    return run_dir / "ranks" / f"rank_{rank:03d}.log"
+
+
+def _run_alone(command: Command) -> int:
+    """Run a mode that needs no ranks."""
+    try:
+        from ppo_mpi.distributed.signals import restore_handlers
+
+        restore_handlers()
+        if command.mode == "record":
+            from ppo_mpi.modes.record import record_command
+
+            return record_command(command.config)
+        if command.mode == "play":
+            from ppo_mpi.modes.play import play_command
+
+            return play_command(command.config)
+        if command.mode == "presets":
+            from ppo_mpi.modes.presets import presets_command
+
+            return presets_command(command.config)
+        from ppo_mpi.modes.doctor import doctor_command
+
+        return doctor_command(command.config)
+    except BaseException as error:
+        return _fail(error, None, sys.stderr)
+
+
+def _fail(error: BaseException, comm: Communicator | None, console: TextIO) -> int:
+    """Report an error once and end the whole job.
+
+    Args:
+        error: what a mode raised on this rank.
+        comm: the job; None if it was not joined yet, or is none.
+        console: the real standard error, not the rank's log.
+
+    Returns:
+        the exit status, in a job of one process only: otherwise the job is ended here.
+    """
+    rank = comm.rank if comm else _launched_rank()
+    status, text = _report(error, rank)
+    if rank:
+        time.sleep(SECONDS_FOR_ROOT)
+    # A user's mistake met before the ranks have joined is the same on all of them.
+    if comm or not rank or status != BAD_INPUT:
+        sys.stdout.flush()
+        console.write(text)
+        console.flush()
+    if comm is None or comm.world_size == 1:
+        return status
+    if status == BAD_INPUT:
+        # The MPI library would add lines of its own to a message that says all there is to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    comm.abort(status)
+    # MPI_Abort may return before the launcher ends this process; nothing is left to be done.
+    os._exit(status)
+
+
+def _launched_rank() -> int:
+    from ppo_mpi.distributed.guard import launched_rank
+
+    return launched_rank(os.environ) or 0
+
+
+def _report(error: BaseException, rank: int) -> tuple[int, str]:
+    """Return (exit status, what to print) for an error."""
+    from ppo_mpi.errors import ConfigError
+
+    if isinstance(error, ConfigError):
+        return BAD_INPUT, f"ppo_mpi: error: {error}\n"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "ppo_mpi: interrupted\n"
+    return 1, f"rank {rank}: " + "".join(traceback.format_exception(error))
+
+
+if __name__ == "__main__":
+    main()

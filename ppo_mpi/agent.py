@@ -1,0 +1,176 @@
+"""A trained agent, loaded from a run's checkpoint: all that play, record and evaluate need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppo_mpi.build import make_envs, make_model, make_observation_normalizer
+from ppo_mpi.config import TrainConfig, with_values
+from ppo_mpi.distributed.machine import choose_device, keep_big_blocks
+from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.errors import CheckpointError
+from ppo_mpi.learning.normalizers import ObservationNormalizer
+from ppo_mpi.levels import level_of_episode
+from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.distributions import Categorical, draw_noise
+from ppo_mpi.registry import split_env_name
+from ppo_mpi.seeding import generator, stream_seed
+from ppo_mpi.snapshot import load_moments
+from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, load_newest
+from ppo_mpi.storage.run_folder import find_run
+
+
+@dataclass(frozen=True)
+class ActResult:
+    """What the agent does and thinks in B environments."""
+
+    actions: np.ndarray
+    """[B] int64, or [B, A] float32."""
+    values: np.ndarray
+    """[B] float32, predicted discounted return (of normalized rewards, if the run had them)."""
+    probabilities: np.ndarray | None
+    """[B, A] float32 for discrete actions."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy with the environment it was trained in."""
+
+    config: TrainConfig
+    run_dir: Path
+    timesteps: int
+    """Timesteps it was trained for."""
+    model: ActorCritic
+    normalizer: ObservationNormalizer | None
+    checkpoint: Path
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run's folder."""
+        return self.run_dir.name
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether its environment has levels."""
+        return split_env_name(self.config.environment.env)[0] == "procgen"
+
+    def make_envs(
+        self, num: int | Sequence[int], seed: int, *, stream: str, levels: str = "train",
+        render: bool = False,
+    ) -> VecEnvs:  # fmt: skip
+        """Make environments as the agent was trained in.
+
+        Args:
+            num: how many, or their indices.
+            seed: of their streams.
+            stream: what they are for, part of the key of their streams.
+            levels: ``"train"`` restricts them to the training levels; with anything else they
+                have all levels, and ``assign`` says which are played.
+            render: whether frames will be asked for.
+        """
+        indices = range(num) if isinstance(num, int) else num
+        return make_envs(self.config, indices, seed, stream, levels != "train", render)
+
+    def assign(self, envs: VecEnvs, slot: int, episode: int, levels: str, seed: int) -> None:
+        """Let the slot's next episode be number ``episode`` of an evaluation with this seed."""
+        level = None
+        if self.has_levels:
+            level = level_of_episode(levels, episode, self.config.procgen, seed)
+        envs.assign(slot, stream_seed(seed, "episode", episode), level)
+
+    def noise_block(self, seed: int, index: int, steps: int) -> np.ndarray:
+        """Return [steps, K] float64: the noise of an episode's actions, row t for step t."""
+        random = generator(seed, "evaluate:actions", index)
+        return draw_noise(random, steps, self.model.action_spec)
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, noise: np.ndarray | None) -> ActResult:
+        """Choose actions for raw observations.
+
+        Args:
+            obs: [B, ...] as the environments give them.
+            noise: [B, K] to sample from the policy; None takes the most likely action.
+        """
+        if self.normalizer is not None:
+            obs = self.normalizer.normalize(obs)
+        device = next(self.model.parameters()).device
+        distribution, values = self.model(torch.from_numpy(obs).to(device))
+        if noise is None:
+            actions = distribution.mode()
+        else:
+            numbers = torch.from_numpy(noise).to(device)
+            discrete = isinstance(distribution, Categorical)
+            actions = distribution.sample(numbers if discrete else numbers.float())
+        probabilities = None
+        if isinstance(distribution, Categorical):
+            probabilities = distribution.log_probs.exp().cpu().numpy()
+        return ActResult(actions.cpu().numpy(), values.cpu().numpy(), probabilities)
+
+
+def agent_from_checkpoint(
+    checkpoint: Checkpoint, device: torch.device, precision: str = "auto"
+) -> Agent:
+    """Make the agent that a verified checkpoint holds.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit the config it carries.
+    """
+    keep_big_blocks()
+    config = with_values(TrainConfig(), checkpoint.state["config"] | {"precision": precision})
+    envs = make_envs(config, range(1), 0, "shape")
+    try:
+        model = make_model(config, envs, device)
+        normalizer = make_observation_normalizer(config, envs)
+        model.load_state_dict(checkpoint.tensors["model"])
+        if normalizer is not None:
+            moments = {"observation": normalizer.moments}
+            load_moments(moments, checkpoint.tensors["normalizers"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} does not hold what its config says: {error}"
+        ) from error
+    finally:
+        envs.close()
+    timesteps = checkpoint.state["timesteps"]
+    path = checkpoint.path
+    return Agent(config, path.parent, timesteps, model.eval(), normalizer, path)
+
+
+def read_run(run: str, checkpoint_dir: str) -> tuple[Checkpoint, list[str]]:
+    """Read the checkpoint that ``--run`` means, and warnings about damaged newer ones.
+
+    Raises:
+        CheckpointError: there is no such run, or no whole checkpoint.
+    """
+    run_dir, path = find_run(run, checkpoint_dir)
+    if path is not None:
+        return load_checkpoint(path), []
+    return load_newest(run_dir)
+
+
+def load_agent(
+    run: str = "",
+    checkpoint_dir: str = "checkpoints",
+    device: str = "auto",
+    precision: str = "auto",
+) -> Agent:
+    """Load an agent on one process.
+
+    Args:
+        run: a run's name, a path, ``name:best``; empty takes the newest run.
+        checkpoint_dir: the folder of the runs.
+        device: auto, cpu or cuda.
+        precision: auto, float32 or bfloat16.
+
+    Raises:
+        CheckpointError: there is no such run, or no whole checkpoint.
+    """
+    checkpoint, warnings = read_run(run, checkpoint_dir)
+    for warning in warnings:
+        print(warning)
+    return agent_from_checkpoint(checkpoint, choose_device(device, 0), precision)

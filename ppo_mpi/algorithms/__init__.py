@@ -1,0 +1,1 @@
+"""Algorithms: a loss each, and the phases that are theirs alone."""

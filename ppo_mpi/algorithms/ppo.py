@@ -1,0 +1,62 @@
+"""Proximal policy optimization: the loss.
+
+Axes: N samples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ppo_mpi.config import LearningConfig
+from ppo_mpi.learning.losses import (
+    approximate_kl,
+    clipped_fraction,
+    clipped_policy_loss,
+    value_loss,
+)
+from ppo_mpi.learning.rollout import Minibatch
+from ppo_mpi.learning.update import Algorithm
+from ppo_mpi.networks.actor_critic import ActorCritic
+
+def ppo_loss(
+    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: float
+) -> tuple[Tensor, Tensor]:
+    """Compute PPO's loss, summed over the samples.
+
+        loss = clipped policy loss + value_coef * value loss - entropy_coef * entropy
+
+    Args:
+        model: policy and value.
+        minibatch: N samples.
+        config: the coefficients.
+        clip_range: the clip as its schedule has it now.
+
+    Returns:
+        the loss [] float32, summed over the samples (the job divides by its own count), and the
+        sums of the metrics named in ``PPO``, [6] float32.
+
+    Source:
+        Schulman et al. 2017, arXiv:1707.06347, eq. 9.
+    """
+    distribution, values = model(minibatch.obs)
+    log_probs = distribution.log_prob(minibatch.actions)
+    policy = clipped_policy_loss(
+        log_probs, minibatch.old_log_probs, minibatch.advantages, clip_range
+    )
+    value = value_loss(
+        values, minibatch.old_values, minibatch.returns, clip_range if config.clip_values else None
+    )
+    entropy = distribution.entropy()
+    losses = policy + config.value_coef * value - config.entropy_coef * entropy
+    with torch.no_grad():
+        kl = approximate_kl(log_probs, minibatch.old_log_probs)
+        clipped = clipped_fraction(log_probs, minibatch.old_log_probs, clip_range)
+        sums = torch.stack([losses, policy, value, entropy, kl, clipped]).sum(1)
+    return losses.sum(), sums
+
+
+PPO = Algorithm(
+    loss=ppo_loss,
+    metrics=("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"),
+)

@@ -1,0 +1,160 @@
+"""Config + communicator -> Run: the only place that looks names up and puts the parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ppo_mpi.config import TrainConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.machine import choose_device, choose_precision
+from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer
+from ppo_mpi.learning.reproducible import Workers
+from ppo_mpi.learning.update import Learner
+from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.registry import ALGORITHMS, SUITES, lookup, split_env_name
+from ppo_mpi.seeding import stream_seed
+
+
+@dataclass
+class Progress:
+    """How far the whole job is."""
+
+    iteration: int = 0
+    """Iterations done."""
+    timesteps: int = 0
+    """Timesteps taken by all environments together."""
+    best_return: float | None = None
+    """Mean return of the checkpoint that is tagged best."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of one training job on this rank, and how far it is."""
+
+    learner: Learner
+    collector: Collector
+    test_actor: Actor | None
+    """Steps the environments on held-out levels; None if the job has none."""
+    reward_normalizer: RewardNormalizer | None
+    observation_normalizer: ObservationNormalizer | None
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def model(self) -> ActorCritic:
+        """Policy and value."""
+        return self.learner.model
+
+    @property
+    def actors(self) -> list[Actor]:
+        """The training actor, then the test actor if there is one."""
+        return [self.collector.actor] + ([self.test_actor] if self.test_actor else [])
+
+    def close(self) -> None:
+        """Free the environments."""
+        for actor in self.actors:
+            actor.envs.close()
+
+
+def make_envs(
+    config: TrainConfig,
+    indices: Sequence[int],
+    seed: int,
+    stream: str,
+    held_out: bool = False,
+    render: bool = False,
+) -> VecEnvs:
+    """Make the environments with these whole-job indices.
+
+    Args:
+        config: names the environment and its options.
+        indices: may be empty.
+        seed: of all their streams.
+        stream: what they are for; part of the key of their streams.
+        held_out: whether on all levels instead of the training levels.
+        render: whether ``render`` will be called.
+    """
+    suite, task = split_env_name(config.environment.env)
+    options: dict[str, Any] = {}
+    if suite == "procgen":
+        procgen = config.procgen
+        if held_out:
+            procgen = replace(procgen, num_levels=0, start_level=0)
+        options = dict(vars(procgen))
+    if suite == "gym":
+        options = {"env_kwargs": config.environment.env_kwargs}
+    make = lookup("environment suite", SUITES, suite)
+    envs: VecEnvs = make(task, indices, seed, stream=stream, render=render, options=options)
+    return envs
+
+
+def make_model(config: TrainConfig, envs: VecEnvs, device: torch.device) -> ActorCritic:
+    """Make the model that the config describes, with the seed's first weights."""
+    precision = choose_precision(config.job.precision, envs.obs_spec.is_image, device)
+    torch.manual_seed(stream_seed(config.job.seed, "parameters"))
+    model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, precision)
+    return model.to(device)
+
+
+def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> ObservationNormalizer | None:
+    """Make the normalizer of observation vectors; None if the run has none."""
+    if not config.learning.normalize_observations or envs.obs_spec.is_image:
+        return None
+    return ObservationNormalizer(envs.obs_spec.shape, config.learning.observation_clip)
+
+
+def make_workers(config: TrainConfig, device: torch.device) -> Workers | None:
+    """Return the threads of a job whose bits must not depend on its ranks; None for other jobs.
+
+    Torch itself is told to use one thread then: the threads take whole batches instead.
+    """
+    asked = config.job.precision == "float32" and device.type == "cpu"
+    if not (config.job.deterministic or asked):
+        return None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return Workers(threads)
+
+
+def build_run(config: TrainConfig, comm: Communicator) -> Run:
+    """Put a training job's parts together. Collective.
+
+    Torch's number of threads has been set before.
+
+    Raises:
+        ConfigError: a name is unknown, or two settings do not fit each other.
+    """
+    config.validate(comm.world_size)
+    if config.job.deterministic:
+        torch.use_deterministic_algorithms(True)
+    seed, learning = config.job.seed, config.learning
+    device = choose_device(config.job.device, comm.local_rank)
+    workers = make_workers(config, device)
+    envs = make_envs(config, comm.shard(config.environment.num_envs), seed, "train")
+    normalizer = make_observation_normalizer(config, envs)
+    model = make_model(config, envs, device)
+    comm.broadcast_module(model)  # collective
+    algorithm = lookup("algorithm", ALGORITHMS, learning.algorithm)
+    learner = Learner(model, algorithm, learning, seed, workers)
+    actor = Actor(envs, model, seed, "train", normalizer, workers)
+    test_actor = None
+    if config.environment.num_test_envs:
+        indices = comm.shard(config.environment.num_test_envs)
+        test_envs = make_envs(config, indices, seed, "test", held_out=True)
+        test_actor = Actor(test_envs, model, seed, "test", normalizer, workers)
+    return Run(
+        learner=learner,
+        collector=Collector(actor, config.rollout_steps),
+        test_actor=test_actor,
+        reward_normalizer=RewardNormalizer(
+            len(envs.indices), learning.reward_discount, learning.reward_clip
+        )
+        if learning.normalize_rewards
+        else None,
+        observation_normalizer=normalizer,
+    )

@@ -1,0 +1,299 @@
+"""The command line: argv -> a mode with its checked settings. Imports neither torch nor MPI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from typing import Any
+
+import ppo_mpi
+from ppo_mpi import registry
+from ppo_mpi.cli_sources import COMMAND_LINE, DEFAULT, merge, resolve, unknown_setting
+from ppo_mpi.cli_values import (
+    Sourced,
+    build_config,
+    completion_text,
+    config_fields,
+    help_text,
+)
+from ppo_mpi.cli_words import Kind, Setting, split_words
+from ppo_mpi.config import TrainConfig, flatten, with_values
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.mode_config import (
+    DoctorConfig,
+    EvaluateConfig,
+    PlayConfig,
+    PresetsConfig,
+    RecordConfig,
+)
+
+PROGRAM = "python -m ppo_mpi"
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to do with the settings; these are not kept with the run."""
+
+    preset: str = ""
+    """Published settings by name (`presets` lists them); empty takes the environment's own."""
+    config: str = ""
+    """YAML file with settings, flat or by sections; a run's config.yaml repeats that run."""
+    dry_run: bool = False
+    """Whether to show every value with its origin, sizes, speed and ETA instead of training."""
+    clobber: bool = False
+    """Whether to delete a run of the same name and start over, instead of going on with it."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One verb that a user types."""
+
+    config_class: type
+    """The dataclass of its settings."""
+    summary: str
+    """What it does, in one line."""
+    plain_word: str = ""
+    """The field that a plain word after the mode sets; empty if none."""
+
+
+MODES = {
+    "train": Mode(TrainConfig, "train an agent, or go on with a run", "env"),
+    "play": Mode(PlayConfig, "watch a trained agent, or play yourself", "run"),
+    "record": Mode(RecordConfig, "write a video of a trained agent", "run"),
+    "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
+    "presets": Mode(PresetsConfig, "list the published settings, or print one", "name"),
+    "doctor": Mode(DoctorConfig, "check the installation and say what to do"),
+}
+
+# Names that the reference systems' users know -> ours, where the meaning is the same.
+OLD_NAMES = {
+    "env_name": "env", "env_id": "env", "environment": "env",
+    "exp_name": "run", "model_name": "run",
+    "param_name": "preset",
+    "num_timesteps": "total_timesteps", "env_steps": "total_timesteps",
+    "num_env_steps": "total_timesteps",
+    "rng_seed": "seed", "random_seed": "seed",
+    "n_envs": "num_envs", "num_processes": "num_envs",
+    "checkpoint_interval": "checkpoint_every",
+    "algo": "algorithm", "architecture": "network",
+    "epoch": "num_epochs", "ppo_epoch": "num_epochs", "optim_epochs": "num_epochs",
+    "mini_batch_per_epoch": "num_minibatches", "num_mini_batch": "num_minibatches",
+    "lr": "learning_rate", "optim_stepsize": "learning_rate",
+    "gamma": "discount", "discount_gamma": "discount", "lmbda": "gae_lambda",
+    "eps_clip": "clip_range", "clip_param": "clip_range", "ppo_epsilon": "clip_range",
+    "value_loss_coef": "value_coef", "grad_clip_norm": "max_grad_norm",
+    "cuda_deterministic": "deterministic",
+}  # fmt: skip
+OLD_PRESETS = {name: f"procgen-{name}" for name in ("easy", "easy-200", "hard", "hard-500")}
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the user asked for, checked as far as one process can."""
+
+    mode: str
+    """One of ``MODES``, or ``help``."""
+    config: Any
+    """The mode's settings; the text to print for ``help``."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Field name -> where its value came from: ``default``, ``preset cartpole:4``, ``my.yaml:3``
+    or ``command line``."""
+    given: dict[str, Any] = field(default_factory=dict)
+    """Fields that the user set by name, or by a preset or file that was named, and their values."""
+    notes: list[str] = field(default_factory=list)
+    """What to tell the user before the work: the preset taken, old names."""
+    preset: str = ""
+    """The preset that was applied (train); empty if none was."""
+    dry_run: bool = False
+    """Whether to show instead of train."""
+    clobber: bool = False
+    """Whether to start over where the run exists."""
+
+
+def parse_command(argv: Sequence[str]) -> Command:
+    """Read the command line.
+
+    Args:
+        argv: the words behind the program's name.
+
+    Raises:
+        ConfigError: something in it cannot be; the message is one line with the remedy.
+    """
+    settings, plain = split_words(argv, _all_kinds())
+    notes: list[str] = []
+    settings = [_rename(setting, notes) for setting in settings]
+    asked = {setting.key for setting in settings}
+    if "version" in asked:
+        return Command("help", f"ppo_mpi {ppo_mpi.__version__}\n")
+    for setting in settings:
+        if setting.key == "completion":
+            return Command("help", _completion(setting.values[0]))
+    modes = [setting.values[0] for setting in settings if setting.key == "mode"]
+    name = modes[-1] if modes else plain.pop(0) if plain else ""
+    settings = [setting for setting in settings if setting.key != "mode"]
+    if name and name not in MODES:
+        raise ConfigError(registry.unknown_name("mode", name, MODES))
+    if "help" in asked:
+        return Command("help", _mode_help(name) if name else summary_text())
+    if not name:
+        raise ConfigError("no mode given; begin with one of " + ", ".join(MODES))
+    settings = _with_plain_words(name, settings, plain, notes)
+    if name == "train":
+        return _train_command(settings, notes)
+    return _other_command(name, settings, notes)
+
+
+def summary_text() -> str:
+    """Return the short help: the modes and how to begin."""
+    lines = [f"usage: {PROGRAM} MODE [WORD] [--setting value ...]", ""]
+    lines += [f"  {name:10} {mode.summary}" for name, mode in MODES.items()]
+    return "\n".join(lines) + _EXAMPLES
+
+
+_EXAMPLES = f"""
+
+examples:
+  {PROGRAM} train coinrun
+  mpirun -np 8 {PROGRAM} train starpilot --preset procgen-easy-200 --seed 1
+  {PROGRAM} train CartPole-v1 --total-timesteps 100k --dry-run
+  {PROGRAM} record coinrun --episodes 3
+  {PROGRAM} evaluate coinrun --levels both --json scores.json
+
+`{PROGRAM} MODE --help` explains each setting of a mode;
+`ppo-mpi --completion bash` prints what lets the shell complete them (source it).
+"""
+
+
+def _mode_help(name: str) -> str:
+    mode = MODES[name]
+    word = f" [{mode.plain_word.upper()}]" if mode.plain_word else ""
+    return help_text(_shown_class(name), f"{PROGRAM} {name}{word}", mode.summary)
+
+
+def _shown_class(mode: str) -> type:
+    """Return the dataclass of all that can be set in a mode."""
+    if mode != "train":
+        return MODES[mode].config_class
+    parts: list[tuple[str, Any, Any]] = [("command", TrainOptions, TrainOptions())]
+    parts += [(f.name, type(f.default), f.default) for f in fields(TrainConfig)]
+    return make_dataclass("TrainHelp", parts, frozen=True)
+
+
+def _completion(shell: str) -> str:
+    if shell not in SHELLS:
+        raise ConfigError(registry.unknown_name("shell", shell, SHELLS))
+    return completion_text({name: _shown_class(name) for name in MODES}, "ppo-mpi", shell)
+
+
+def _all_kinds() -> dict[str, Kind]:
+    """Return how many words each setting of any mode takes, under its old names as well."""
+    kinds: dict[str, Kind] = {"mode": "value", "completion": "value"}
+    kinds |= {"help": "flag", "version": "flag"}
+    for config_class in (TrainOptions, *(mode.config_class for mode in MODES.values())):
+        kinds |= {name: known.kind for name, known in config_fields(config_class).items()}
+    return kinds | {old: kinds[new] for old, new in OLD_NAMES.items()}
+
+
+def _rename(setting: Setting, notes: list[str]) -> Setting:
+    section, dot, name = setting.key.rpartition(".")
+    if name in OLD_NAMES:
+        new = OLD_NAMES[name]
+        notes.append(f"{name} is called {new} here")
+        setting = replace(setting, key=section + dot + new)
+    old = setting.values[0] if setting.values else ""
+    if setting.key in ("preset", "name") and old in OLD_PRESETS:
+        notes.append(f"the preset {old} is called {OLD_PRESETS[old]} here")
+        setting = replace(setting, values=(OLD_PRESETS[old],))
+    return setting
+
+
+def _with_plain_words(
+    mode: str, settings: list[Setting], plain: list[str], notes: list[str]
+) -> list[Setting]:
+    target = MODES[mode].plain_word
+    allowed = 1 if target and not any(s.key.rpartition(".")[2] == target for s in settings) else 0
+    if len(plain) > allowed:
+        meant = f"; after {mode} stands at most one word, the {target}" if target else ""
+        raise ConfigError(f"unexpected word {plain[allowed]!r}{meant}; settings are --name value")
+    return settings + [_rename(Setting(target, (word,), word), notes) for word in plain]
+
+
+def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
+    known, options_known = config_fields(TrainConfig), config_fields(TrainOptions)
+    typed: dict[str, Sourced] = {}
+    typed_options: dict[str, Sourced] = {}
+    for setting in settings:
+        name = setting.key.rpartition(".")[2]
+        if setting.key in options_known:
+            typed_options[setting.key] = Sourced(setting.values, COMMAND_LINE)
+            continue
+        if name not in known:
+            everything = [*known, *options_known, "help"]
+            raise ConfigError(unknown_setting(_shown(setting), name, everything))
+        typed[resolve(setting.key, _shown(setting), known)] = Sourced(setting.values, COMMAND_LINE)
+    options = build_config(TrainOptions, typed_options)
+    default_env = TrainConfig().environment.env
+    layers = merge(typed, options.config, options.preset, known, default_env)
+    config = build_config(TrainConfig, layers.values)
+    config = with_values(config, {"env": canonical_env(config.environment.env)})
+    config.validate(world_size=1)
+    values = flatten(config)
+    if layers.preset and not options.preset:
+        notes = [
+            *notes,
+            f"preset {layers.preset}, as registered for {config.environment.env}",
+        ]
+    return Command(
+        "train",
+        config,
+        origins=_origins(values, layers.values),
+        given={name: values[name] for name in values if name in layers.given},
+        notes=notes,
+        preset=layers.preset,
+        dry_run=options.dry_run,
+        clobber=options.clobber,
+    )
+
+
+def _other_command(mode: str, settings: Sequence[Setting], notes: list[str]) -> Command:
+    config_class = MODES[mode].config_class
+    known = config_fields(config_class)
+    typed: dict[str, Sourced] = {}
+    for setting in settings:
+        if setting.key == "env" and "run" in known:
+            remedy = "an agent is shown in its run's environment; leave it out"
+            raise ConfigError(f"{mode} has no setting {_shown(setting)}: {remedy}")
+        typed[resolve(setting.key, _shown(setting), known)] = Sourced(setting.values, COMMAND_LINE)
+    config: Any = build_config(config_class, typed)
+    validate = getattr(config, "validate", None)
+    if validate is not None:
+        validate(1)
+    values = vars(config)
+    given = {name: values[name] for name in typed}
+    return Command(mode, config, origins=_origins(values, typed), given=given, notes=notes)
+
+
+def _origins(values: Mapping[str, Any], sources: Mapping[str, Sourced]) -> dict[str, str]:
+    return {name: sources[name].origin if name in sources else DEFAULT for name in values}
+
+
+def _shown(setting: Setting) -> str:
+    """Return the setting's name as it was typed, without its value."""
+    return setting.typed.partition("=")[0]
+
+
+def canonical_env(env: str) -> str:
+    """Return ``suite:task``; ``coinrun`` and ``procgen:coinrun`` then compare equal.
+
+    Raises:
+        ConfigError: the suite or the Procgen game is unknown, or a plain word is neither a
+            Procgen game nor looks like a Gymnasium id.
+    """
+    suite, task = registry.split_env_name(env)
+    if suite == "gym" and ":" not in env and not re.search(r"[A-Z]|-v\d+$", task):
+        # Gymnasium's own ids have capitals or a version; a word such as coinrn has neither.
+        message = registry.unknown_name("environment", env, registry.PROCGEN_GAMES)
+        raise ConfigError(f"{message}; or a Gymnasium id such as CartPole-v1")
+    return f"{suite}:{task}"

@@ -1,0 +1,235 @@
+"""Values as text -> a checked config, through tyro: one way for files and the command line.
+
+tyro reads the config dataclasses; what it lacks and is added here: counts such as ``25e6`` and
+``64k``, several words for true and false, and errors of one line that say where a value came from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import tyro
+
+from ppo_mpi.cli_words import BOOLEANS, Kind
+from ppo_mpi.errors import ConfigError
+
+Config = TypeVar("Config")
+
+_MULTIPLES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+
+
+@dataclass(frozen=True)
+class Sourced:
+    """A value as text, and where it came from."""
+
+    values: tuple[str, ...]
+    """The words of the value; one for everything but lists."""
+    origin: str
+    """``command line``, ``my.yaml:3`` or ``preset cartpole:4``."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a config dataclass."""
+
+    section: str
+    """Name of the section that holds it; empty where there are no sections."""
+    annotation: Any
+    """Its type."""
+
+    @property
+    def kind(self) -> Kind:
+        """How many words its value takes on the command line."""
+        if self.annotation is bool:
+            return "flag"
+        if get_origin(self.annotation) is tuple:
+            return "texts" if get_args(self.annotation)[0] is str else "numbers"
+        return "value"
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether the value may be None."""
+        return get_origin(self.annotation) in (Union, types.UnionType)
+
+
+def config_fields(config_class: type, section: str = "") -> dict[str, Field]:
+    """Return name -> field over all sections of a config dataclass, in their order."""
+    found: dict[str, Field] = {}
+    for name, annotation in typing.get_type_hints(config_class).items():
+        if is_dataclass(annotation):
+            found |= config_fields(typing.cast(type, annotation), section=name)
+        elif name in {f.name for f in fields(config_class)}:
+            found[name] = Field(section, annotation)
+    return found
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number: ``64``, ``25_000_000``, ``25e6``, ``25M``, ``64k`` (64,000).
+
+    Raises:
+        ValueError: it is not one.
+    """
+    factor = _MULTIPLES.get(text[-1:], 1)
+    try:
+        number = Decimal(text[:-1] if factor > 1 else text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a number") from None
+    # The bound keeps 1e999999999 from being written out in full.
+    if not number.is_finite() or abs(number.adjusted()) >= 18 or number * factor % 1:
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(number * factor)
+
+
+def parse_boolean(text: str) -> bool:
+    """Read true, yes, on, 1 or false, no, off, 0.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text.lower() not in BOOLEANS:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return BOOLEANS[text.lower()]
+
+
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """Return how tyro shall read whole numbers and booleans."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def rule(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+        readers = {int: (parse_count, "INT"), bool: (parse_boolean, "{true,false}")}
+        if info.type not in readers:
+            return None
+        read, metavar = readers[typing.cast(type, info.type)]
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=metavar,
+            instance_from_str=lambda words: read(words[0]),
+            is_instance=lambda value: isinstance(value, typing.cast(type, info.type)),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def build_config(config_class: type[Config], given: dict[str, Sourced]) -> Config:
+    """Return the config with the given fields set and all others at their defaults.
+
+    Args:
+        config_class: a config dataclass, with or without sections.
+        given: field name (without its section) -> value; every name must exist.
+
+    Raises:
+        ConfigError: a value has the wrong type; names field, value, type and origin.
+    """
+    known = config_fields(config_class)
+    config = _parse(config_class, known, given)
+    if config is not None:
+        return config
+    for name, value in reversed(given.items()):  # what was typed comes last, and is likeliest
+        if _parse(config_class, known, {name: value}) is None:
+            raise ConfigError(_wrong_type(name, value, known[name]))
+    raise AssertionError(f"tyro refused {given} together, but each of them alone is right")
+
+
+def _parse(
+    config_class: type[Config], known: Mapping[str, Field], given: Mapping[str, Sourced]
+) -> Config | None:
+    words: list[str] = []
+    for name, sourced in given.items():
+        option = "--" + name.replace("_", "-")
+        values = sourced.values
+        if known[name].is_optional and [v.lower() for v in values] in (
+            ["none"],
+            ["null"],
+            ["~"],
+        ):
+            values = ("None",)
+        if known[name].kind in ("numbers", "texts"):
+            words += [option, *values]
+        elif len(values) == 1:
+            words.append(f"{option}={values[0]}")
+        else:
+            return None
+    silence = io.StringIO()
+    try:
+        with (
+            _registry(),
+            contextlib.redirect_stderr(silence),
+            contextlib.redirect_stdout(silence),
+        ):
+            return tyro.cli(config_class, args=words, config=_FLAT, console_outputs=False)
+    except SystemExit:
+        return None
+
+
+_FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)
+
+
+def _wrong_type(name: str, sourced: Sourced, field: Field) -> str:
+    value = " ".join(sourced.values)
+    near = ""
+    if get_origin(field.annotation) is Literal:
+        close = difflib.get_close_matches(value, get_args(field.annotation), n=1)
+        near = f"; did you mean {close[0]}?" if close else ""
+    return f"{name}={value!r} ({sourced.origin}) is not {describe(field.annotation)}{near}"
+
+
+def describe(annotation: Any) -> str:
+    """Return what a value of that type looks like, in words."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if get_origin(annotation) is tuple:
+        element = "key=value words" if arguments[0] is str else "whole numbers such as 64 64"
+        return f"a list of {element}"
+    if get_origin(annotation) in (Union, types.UnionType):
+        return f"{describe(arguments[0])}, or none"
+    return {
+        bool: "true or false",
+        int: "a whole number (64, 64k, 25e6, 25M)",
+        float: "a number (0.5, 5e-4)",
+        str: "a text",
+    }[annotation]
+
+
+def help_text(options_class: type, program: str, description: str) -> str:
+    """Return tyro's help for a dataclass: every field with meaning, default and choices."""
+    text = io.StringIO()
+    flat: Sequence[Any] = (tyro.conf.OmitArgPrefixes,)
+    with _registry(), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(
+            options_class,
+            prog=program,
+            description=description,
+            args=["--help"],
+            config=flat,
+        )
+    return text.getvalue()
+
+
+def completion_text(modes: Mapping[str, type], program: str, shell: str) -> str:
+    """Return tyro's completion script for a shell.
+
+    Args:
+        modes: the first word -> the dataclass of the settings behind it.
+        program: name of the command to complete.
+        shell: ``bash``, ``zsh`` or ``tcsh``.
+    """
+    text = io.StringIO()
+    words = ["--tyro-print-completion", shell]
+    with _registry(), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            dict(modes), prog=program, args=words, config=(tyro.conf.OmitArgPrefixes,)
+        )
+    return text.getvalue()

@@ -1,0 +1,104 @@
+"""The command line's words -> settings and plain words, in every usual spelling.
+
+``key=value``, ``--key=value`` and ``--key value`` are the same, ``-`` and ``_`` are the same, and
+a section may stand in front (``--procgen.num-levels``). Nothing is checked here but the form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ppo_mpi.errors import ConfigError
+
+Kind = Literal["flag", "numbers", "texts", "value"]
+"""How many words a setting takes: none needed, numbers, whatever follows, or exactly one."""
+
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True}
+BOOLEANS |= {"false": False, "no": False, "off": False, "0": False}
+
+_ASSIGNMENT = re.compile(r"[A-Za-z][\w.-]*=")
+_NUMBERS = re.compile(r"[+-]?\.?\d[^=]*")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as it was typed."""
+
+    key: str
+    """Its name with underscores, perhaps with a section: ``procgen.num_levels``."""
+    values: tuple[str, ...]
+    """The words of its value, not yet converted."""
+    typed: str
+    """The word that named it, for messages."""
+
+
+def split_words(argv: Sequence[str], kinds: Mapping[str, Kind]) -> tuple[list[Setting], list[str]]:
+    """Tell settings from plain words.
+
+    Args:
+        argv: the words behind the program's name.
+        kinds: setting name -> how many words it takes; a name that is not in it takes one.
+
+    Returns:
+        the settings and the plain words, each in the order in which they were typed.
+
+    Raises:
+        ConfigError: a setting lacks its value, or a word begins with one dash.
+    """
+    settings, plain = [], []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word == "-h":
+            word = "--help"
+        if word.startswith("--") and len(word) > 2:
+            settings.append(_option(word, words, kinds))
+        elif _ASSIGNMENT.match(word):
+            name, _, value = word.partition("=")
+            key = name.replace("-", "_")
+            settings.append(Setting(key, _split_commas(value, _kind(key, kinds)), word))
+        elif word.startswith("-") and not _NUMBERS.fullmatch(word):
+            raise ConfigError(f"unknown option {word!r}; options have two dashes: --seed 1")
+        else:
+            plain.append(word)
+    return settings, plain
+
+
+def _option(word: str, following: list[str], kinds: Mapping[str, Kind]) -> Setting:
+    """Return the setting that ``word`` begins; take the words of its value from ``following``."""
+    name, equals, value = word[2:].partition("=")
+    key = name.replace("-", "_")
+    section, dot, last = key.rpartition(".")
+    if last not in kinds and last.startswith("no_") and kinds.get(last[3:]) == "flag":
+        if equals:
+            raise ConfigError(f"--{name} takes no value; write --{name[3:]}={value} instead")
+        return Setting(section + dot + last[3:], ("false",), word)
+    kind = _kind(key, kinds)
+    if equals:
+        return Setting(key, _split_commas(value, kind), word)
+    if kind == "flag":
+        explicit = bool(following) and following[0].lower() in BOOLEANS
+        return Setting(key, (following.pop(0) if explicit else "true",), word)
+    values: list[str] = []
+    while following and not following[0].startswith("--"):
+        if kind == "numbers" and values and not _NUMBERS.fullmatch(following[0]):
+            break
+        values.extend(_split_commas(following.pop(0), kind))
+        if kind == "value":
+            break
+    if kind == "value" and not values and last in kinds:
+        raise ConfigError(f"--{name} needs a value")
+    return Setting(key, tuple(values), word)
+
+
+def _kind(key: str, kinds: Mapping[str, Kind]) -> Kind:
+    return kinds.get(key.rpartition(".")[2], "value")
+
+
+def _split_commas(value: str, kind: Kind) -> tuple[str, ...]:
+    if kind != "numbers":
+        return (value,)
+    return tuple(part.strip() for part in value.split(",") if part.strip())

@@ -1,0 +1,1 @@
+"""Communication between ranks, and what keeps them alive or ends them together."""

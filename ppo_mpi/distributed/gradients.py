@@ -1,0 +1,147 @@
+"""All gradients of a model in one flat buffer, with statistics riding behind them.
+
+One message an optimizer step carries everything. The parameters' ``.grad`` are views of the
+buffer, so that neither packing nor unpacking copies anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatGradients:
+    """Gradients of ``model`` and named statistics, all summed over samples until averaged.
+
+    Backward passes must be of losses *summed* over samples. The last number is the count of the
+    samples; the communicator adds the buffers of all ranks and ``divide`` makes means of them.
+    """
+
+    def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.statistics = tuple(statistics)
+        self.num_gradients = sum(p.numel() for p in self.parameters)
+        length = self.num_gradients + len(statistics) + 1
+        device = self.parameters[0].device
+        self.buffer = torch.zeros(length, dtype=torch.float32, device=device)
+        self.host = self.buffer if device.type == "cpu" else torch.zeros(length, pin_memory=True)
+        offset = 0
+        for parameter in self.parameters:
+            # Same strides as the parameter (channels-last weights too), or autograd would copy.
+            view = torch.as_strided(self.buffer, parameter.size(), parameter.stride(), offset)
+            parameter.grad = view
+            offset += parameter.numel()
+
+    @property
+    def gradients(self) -> Tensor:
+        """[P] float32, a view of all gradients."""
+        return self.buffer[: self.num_gradients]
+
+    def zero(self) -> None:
+        """Forget gradients, statistics and the count."""
+        self.buffer.zero_()
+
+    def add_statistics(self, sums: Tensor, num_samples: int) -> None:
+        """Add one microbatch's statistics.
+
+        Args:
+            sums: [S] float32, each statistic summed over the samples, in the order of the names.
+            num_samples: how many samples they were.
+        """
+        self.buffer[self.num_gradients : -1] += sums
+        self.buffer[-1] += num_samples
+
+    def message(self) -> Tensor:
+        """Return what the ranks add up, in the processor's memory."""
+        if self.host is not self.buffer:
+            self.host.copy_(self.buffer)
+        return self.host
+
+    def divide(self) -> dict[str, float]:
+        """Turn the job's sums in the message into means, in place; return the statistics."""
+        if self.host is not self.buffer:
+            self.buffer.copy_(self.host)
+        count = float(self.host[-1])
+        self.buffer[:-1] /= count
+        means = (self.host[self.num_gradients : -1]).double()
+        if self.host is not self.buffer:
+            means = means / count
+        return dict(zip(self.statistics, means.tolist(), strict=True))
+
+    def clip_norm(self, max_norm: float) -> float:
+        """Scale the gradient down to ``max_norm`` if it is longer (0 = never).
+
+        Returns:
+            its norm before; NaN or infinite if any gradient is.
+        """
+        norm = float(self.gradients.norm())
+        if max_norm > 0 and norm > max_norm:
+            self.gradients.mul_(max_norm / (norm + 1e-6))
+        return norm
+
+
+HIGH_QUANTUM = 2.0**-24
+LOW_QUANTUM = 2.0**-64
+
+
+class ExactGradients(FlatGradients):
+    """Gradients whose sum has the same bits in whatever order its terms are added.
+
+    Each term is split into a multiple of a coarse quantum and a rest that is a multiple of a fine
+    one. Sums of either are exact in float64 (up to 2**29 in all and 16,384 terms), so that
+    neither the number of ranks nor their share of the terms can be seen in the result. Larger
+    gradients still add up, but no more to the bit.
+
+    Source:
+        pre-rounded reproducible summation, Demmel and Nguyen 2013, "Fast reproducible
+        floating-point summation", ARITH 21; two levels here.
+    """
+
+    def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
+        super().__init__(model, statistics)
+        self.bins = torch.zeros(2, len(self.buffer), dtype=torch.float64)
+
+    def zero(self) -> None:
+        """Forget all terms."""
+        self.bins.zero_()
+
+    def add_term(self, gradients: Sequence[Tensor | None], sums: Tensor, num_samples: int) -> None:
+        """Add the gradient and the statistics of some samples.
+
+        Args:
+            gradients: one for each parameter, summed over the samples; None counts as zeros.
+            sums: [S] float32, each statistic summed over the samples.
+            num_samples: how many samples they were.
+        """
+        flat = torch.empty(len(self.buffer), dtype=torch.float64)
+        offset = 0
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            size, stride = parameter.size(), parameter.stride()
+            view = torch.as_strided(flat, size, stride, offset)
+            if gradient is None:
+                view.zero_()
+            else:
+                view.copy_(gradient)
+            offset += parameter.numel()
+        flat[offset:-1] = sums
+        flat[-1] = num_samples
+        # Adding and taking away 1.5 * 2**52 quanta rounds to a multiple of the quantum.
+        shift = 1.5 * 2.0**52
+        high = (flat + shift * HIGH_QUANTUM).sub_(shift * HIGH_QUANTUM)
+        rest = flat.sub_(high).add_(shift * LOW_QUANTUM).sub_(shift * LOW_QUANTUM)
+        self.bins[0] += high
+        self.bins[1] += rest
+
+    def message(self) -> Tensor:
+        """Return the two sums [2, P + S + 1] float64 that the ranks add up."""
+        return self.bins
+
+    def divide(self) -> dict[str, float]:
+        """Turn the job's sums in the message into means; return the statistics."""
+        total = self.bins[0] + self.bins[1]
+        means = total[:-1] / total[-1]
+        self.buffer[:-1] = means
+        statistics = means[self.num_gradients :].tolist()
+        return dict(zip(self.statistics, statistics, strict=True))

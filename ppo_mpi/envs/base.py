@@ -1,0 +1,138 @@
+"""The contract that every environment suite keeps, and the spaces it speaks of.
+
+Axes: B environments on this rank; H, W, C image; F features; A action size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """What one environment shows: an image [H, W, C] uint8, or a vector [F] float32."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def is_image(self) -> bool:
+        """Whether observations are images."""
+        return len(self.shape) == 3
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """One of ``num_actions`` actions, a whole number from 0."""
+
+    num_actions: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """A vector of ``len(low)`` numbers; each lies in [low, high] (which may be infinite)."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+ActionSpec = Discrete | Box
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step of B environments brought.
+
+    ``obs`` belongs to the state the environments are in now: where an episode ended it is the
+    first observation of the next one. Everything else belongs to the step just taken.
+    """
+
+    obs: np.ndarray
+    """[B, ...] the observation to act on next."""
+    rewards: np.ndarray
+    """[B] float32, as the environment gave them."""
+    terminated: np.ndarray
+    """[B] bool, the episode ended for good."""
+    truncated: np.ndarray
+    """[B] bool, the episode was cut short; never true together with ``terminated``."""
+    final_obs: Mapping[int, np.ndarray]
+    """slot -> the true last observation of a truncated episode (bootstrap from it)."""
+    levels: np.ndarray
+    """[B] int64, the level in which the step was taken; -1 where the suite has no levels."""
+
+
+class VecEnvs(ABC):
+    """B environments of one rank, stepped together; finished ones begin anew by themselves.
+
+    Every environment draws from streams of its own, keyed by the job's seed and its index in the
+    whole job. How the environments are dealt to ranks changes nothing that they do.
+
+    A *slot* is a position 0..B-1 here; an *index* is the environment's number in the whole job.
+    """
+
+    indices: tuple[int, ...]
+    obs_spec: ObservationSpec
+    action_spec: ActionSpec
+
+    @abstractmethod
+    def reset(self) -> np.ndarray:
+        """Begin a fresh episode in every slot; return the observations [B, ...]."""
+
+    @abstractmethod
+    def step(self, actions: np.ndarray) -> StepResult:
+        """Take one step in every slot.
+
+        Args:
+            actions: [B] int64 for ``Discrete``; [B, A] float32 for ``Box``, where each number is
+                clipped to the bounds by the suite (the policy's sample itself is not changed).
+        """
+
+    @abstractmethod
+    def observe(self) -> np.ndarray:
+        """Return the current observations [B, ...], for example after ``set_states``."""
+
+    @abstractmethod
+    def assign(self, slot: int, seed: int, level: int | None) -> None:
+        """Say how the slot's next episode begins: when the present one ends, or at ``reset``.
+
+        Args:
+            slot: 0..B-1.
+            seed: everything random in that episode is drawn from it.
+            level: the level, where the suite has levels; None draws one from ``seed``.
+        """
+
+    @property
+    @abstractmethod
+    def levels(self) -> np.ndarray:
+        """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
+
+    @abstractmethod
+    def get_states(self) -> list[bytes | None]:
+        """Return each slot's whole state, including its random streams; None if unsavable."""
+
+    @abstractmethod
+    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+        """Put back what ``get_states`` gave (one entry a slot).
+
+        Returns:
+            the slots that could not be restored and began a fresh episode instead.
+
+        Raises:
+            CheckpointError: a state belongs to another environment or is damaged; checked
+                before anything is changed.
+        """
+
+    @abstractmethod
+    def render(self) -> list[np.ndarray]:
+        """Return one frame [H, W, 3] uint8 per slot, in the suite's human view.
+
+        Needs environments that were made with ``render=True``.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the environments hold."""

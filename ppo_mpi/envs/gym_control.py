@@ -1,0 +1,226 @@
+"""Gymnasium: any environment of its registry, one object for each slot, stepped in a loop.
+
+Axes: B environments on this rank; H, W, C image; F features; A action size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ppo_mpi.envs import gym_state
+from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec, StepResult, VecEnvs
+from ppo_mpi.envs.gym_making import make_env, parse_env_kwargs, quiet
+from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.seeding import stream_seed
+
+
+def make_envs(
+    task: str,
+    indices: Sequence[int],
+    seed: int,
+    *,
+    stream: str = "train",
+    render: bool = False,
+    options: Mapping[str, Any],
+) -> VecEnvs:
+    """Make the Gymnasium environments that have these whole-job indices.
+
+    Args:
+        task: a Gymnasium id, for example ``CartPole-v1``.
+        indices: whole-job numbers of the environments, may be empty.
+        seed: the job's seed.
+        stream: what the environments are for; each purpose has resets of its own.
+        render: whether ``render`` will be called.
+        options: ``env_kwargs``, arguments of the environment as "key=value" strings.
+
+    Raises:
+        ConfigError: the id or an argument is unknown, or a space is of a kind that PPO here
+            cannot use.
+        MissingPackageError: the environment needs a package that is not installed.
+    """
+    return GymEnvs(task, indices, seed, stream, render, parse_env_kwargs(options))
+
+
+class GymEnvs(VecEnvs):
+    """Gymnasium environments behind the contract.
+
+    Vectors, and all that Gymnasium can flatten into one, are shown as [F] float32; images
+    [H, W, C] uint8 as they are. Numbers of a ``Box`` action are clipped to its bounds. A step
+    that both ends an episode and reaches its time limit is an end.
+
+    The first reset of an environment is seeded by its index; later ones go on drawing from the
+    environment's own generator. An assigned episode is one that begins with a seeded reset.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        indices: Sequence[int],
+        seed: int,
+        stream: str,
+        render: bool,
+        env_kwargs: Mapping[str, Any],
+    ) -> None:
+        self.indices = tuple(indices)
+        self._id = env_id
+        self._render = render
+        # A rank without environments still has to know the spaces.
+        made = [make_env(env_id, env_kwargs, render) for _ in self.indices or (0,)]
+        self._obs_space, self._action_space = made[0].observation_space, made[0].action_space
+        self.obs_spec = observation_spec(env_id, self._obs_space)
+        self.action_spec = action_spec(env_id, self._action_space)
+        if not self.indices:
+            made.pop().close()
+        self._envs = made
+        self._next_seeds: list[int | None] = [
+            stream_seed(seed, f"{stream}:reset", index) for index in self.indices
+        ]
+        """The seed of each slot's next reset; None goes on with the environment's generator."""
+        self._obs = np.zeros((len(self.indices), *self.obs_spec.shape), self.obs_spec.dtype)
+
+    def reset(self) -> np.ndarray:
+        """Begin a fresh episode in every slot; return the observations [B, ...]."""
+        for slot in range(len(self._envs)):
+            self._begin_episode(slot)
+        return self.observe()
+
+    def step(self, actions: np.ndarray) -> StepResult:
+        """Take one step in every slot; ``actions`` is [B] int64 or [B, A] float32."""
+        rewards = np.zeros(len(self._envs), np.float32)
+        terminated = np.zeros(len(self._envs), bool)
+        truncated = np.zeros(len(self._envs), bool)
+        final_obs = {}
+        for slot, env in enumerate(self._envs):
+            obs, reward, ended, cut, _ = env.step(self._action(actions[slot]))
+            rewards[slot], terminated[slot] = reward, ended
+            truncated[slot] = cut and not ended
+            if truncated[slot]:
+                final_obs[slot] = self._flat(obs).copy()
+            if ended or cut:
+                self._begin_episode(slot)
+            else:
+                self._obs[slot] = self._flat(obs)
+        return StepResult(self.observe(), rewards, terminated, truncated, final_obs, self.levels)
+
+    def observe(self) -> np.ndarray:
+        """Return the current observations [B, ...]."""
+        return self._obs.copy()
+
+    def assign(self, slot: int, seed: int, level: int | None) -> None:
+        """Let the slot's next episode begin with ``reset(seed=seed)``; there are no levels."""
+        self._next_seeds[slot] = int(seed)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """[B] int64, -1: the suite has no levels."""
+        return np.full(len(self._envs), -1, np.int64)
+
+    def get_states(self) -> list[bytes | None]:
+        """Return each slot's state as JSON, or None where the environment cannot be saved."""
+        return [
+            gym_state.get_state(env, self._id, self._obs[slot], self._next_seeds[slot])
+            for slot, env in enumerate(self._envs)
+        ]
+
+    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+        """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
+
+        Raises:
+            CheckpointError: a state is damaged, or belongs to another environment.
+        """
+        if len(states) != len(self._envs):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._envs)} slots"
+            )
+        checked = [
+            None
+            if state is None
+            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
+            for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
+        ]
+        fresh = []
+        for slot, saved in enumerate(checked):
+            self._begin_episode(slot)
+            if saved is None:
+                fresh.append(slot)
+            else:
+                gym_state.apply_state(self._envs[slot], saved)
+                self._obs[slot] = saved.obs
+                self._next_seeds[slot] = saved.next_seed
+        return fresh
+
+    def render(self) -> list[np.ndarray]:
+        """Return one frame [H, W, 3] uint8 per slot."""
+        assert self._render, "render() needs environments made with render=True"
+        with quiet():
+            return [np.asarray(env.render(), np.uint8) for env in self._envs]
+
+    def close(self) -> None:
+        """Free the environments."""
+        for env in self._envs:
+            env.close()
+
+    def _begin_episode(self, slot: int) -> None:
+        obs, _ = self._envs[slot].reset(seed=self._next_seeds[slot])
+        self._next_seeds[slot] = None
+        self._obs[slot] = self._flat(obs)
+
+    def _flat(self, obs: Any) -> np.ndarray:
+        from gymnasium.spaces.utils import flatten
+
+        if self.obs_spec.is_image:
+            return np.asarray(obs)
+        return np.asarray(flatten(self._obs_space, obs), np.float32)
+
+    def _action(self, action: np.ndarray) -> Any:
+        """Return one slot's action as the environment takes it."""
+        space = self._action_space
+        if isinstance(self.action_spec, Discrete):
+            return space.start + int(action)
+        return (
+            np.clip(action, space.low.ravel(), space.high.ravel())
+            .astype(space.dtype)
+            .reshape(space.shape)
+        )
+
+
+def observation_spec(env_id: str, space: Any) -> ObservationSpec:
+    """Return how the observations of a Gymnasium space are shown.
+
+    Raises:
+        ConfigError: observations of that space have no fixed length.
+    """
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+        return ObservationSpec(tuple(space.shape), "uint8")
+    if not space.is_np_flattenable:
+        raise ConfigError(
+            f"{env_id} has the observation space {space}, which is no vector of fixed length; "
+            "use an environment whose observations are vectors or images"
+        )
+    return ObservationSpec((spaces.utils.flatdim(space),), "float32")
+
+
+def action_spec(env_id: str, space: Any) -> ActionSpec:
+    """Return the actions of a Gymnasium space.
+
+    Raises:
+        ConfigError: the space is neither ``Discrete`` nor a ``Box`` of real numbers.
+    """
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Discrete):
+        return Discrete(int(space.n))
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        size = math.prod(space.shape)
+        low, high = space.low.reshape(size), space.high.reshape(size)
+        return Box(tuple(map(float, low)), tuple(map(float, high)))
+    raise ConfigError(
+        f"{env_id} has the action space {space}; use an environment with Discrete actions or "
+        "a Box of real numbers"
+    )

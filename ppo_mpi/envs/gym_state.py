@@ -1,0 +1,178 @@
+"""Saves and restores Gymnasium environments whose whole state is known: classic control.
+
+A state is JSON. Numbers keep their type and, as JSON writes the shortest text that reads back
+equal, their bits; so a restored environment goes on exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppo_mpi.errors import CheckpointError
+
+FORMAT = 1
+
+# "module:class" of an environment -> the attributes that change while it runs. The generator, the
+# time limit's count and the present observation are saved for all.
+SAVABLE: Mapping[str, tuple[str, ...]] = {
+    f"gymnasium.envs.classic_control.{name}": attributes
+    for name, attributes in {
+        "acrobot:AcrobotEnv": ("state",),
+        "cartpole:CartPoleEnv": ("state", "steps_beyond_terminated"),
+        "continuous_mountain_car:Continuous_MountainCarEnv": ("state",),
+        "mountain_car:MountainCarEnv": ("state",),
+        "pendulum:PendulumEnv": ("state", "last_u"),
+    }.items()
+}
+
+
+@dataclass(frozen=True)
+class SavedEnv:
+    """A state that was read and checked."""
+
+    attributes: Mapping[str, Any]
+    generator: Mapping[str, Any]
+    """State of numpy's bit generator."""
+    elapsed_steps: int | None
+    """Steps of the episode by the time limit; None without a limit."""
+    obs: np.ndarray
+    next_seed: int | None
+    """The seed of the next reset, if one was assigned."""
+
+
+def get_state(env: Any, env_id: str, obs: np.ndarray, next_seed: int | None) -> bytes | None:
+    """Return the state of one environment as JSON, or None if it is not of a savable class.
+
+    Args:
+        env: the environment with its wrappers.
+        env_id: its id.
+        obs: its present observation, as shown to the policy.
+        next_seed: the seed of its next reset, if one was assigned.
+    """
+    class_name = _class_name(env)
+    if class_name not in SAVABLE or not _wrappers_are_known(env):
+        return None
+    limit = _time_limit(env)
+    state = {
+        "format": FORMAT,
+        "env": env_id,
+        "class": class_name,
+        "attributes": {name: _encode(getattr(env.unwrapped, name)) for name in SAVABLE[class_name]},
+        "generator": env.unwrapped.np_random.bit_generator.state,
+        "elapsed_steps": None if limit is None else limit._elapsed_steps,
+        "obs": _encode(obs),
+        "next_seed": next_seed,
+    }
+    return json.dumps(state).encode("ascii")
+
+
+def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int) -> SavedEnv:
+    """Read a state and check that it belongs to such an environment.
+
+    Args:
+        state: what ``get_state`` gave.
+        env: the environment it shall go to; not changed.
+        env_id: its id.
+        obs: an observation of it, whose shape and dtype are expected.
+        index: its whole-job index, for messages.
+
+    Raises:
+        CheckpointError: the state is damaged, or belongs to another environment.
+    """
+    whose = f"the saved state of environment {index}"
+    try:
+        saved = json.loads(state)
+        found = (saved["format"], saved["env"], saved["class"])
+        expected = (FORMAT, env_id, _class_name(env))
+        if found != expected:
+            raise CheckpointError(f"{whose} is {found}, this environment {expected}")
+        if expected[2] not in SAVABLE:
+            raise CheckpointError(f"{whose} is one of {env_id}, which cannot be restored")
+        generator = saved["generator"]
+        # A generator of the same kind says whether it would take the state.
+        type(env.unwrapped.np_random.bit_generator)().state = generator
+        parsed = SavedEnv(
+            {name: _decode(saved["attributes"][name]) for name in SAVABLE[expected[2]]},
+            generator,
+            saved["elapsed_steps"],
+            np.asarray(_decode(saved["obs"])),
+            saved["next_seed"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{whose} is damaged: {type(error).__name__} {error}") from error
+    if (parsed.elapsed_steps is None) != (_time_limit(env) is None):
+        raise CheckpointError(f"{whose} and this environment do not both have a time limit")
+    if parsed.obs.shape != obs.shape or parsed.obs.dtype != obs.dtype:
+        raise CheckpointError(
+            f"{whose} has an observation {parsed.obs.shape} {parsed.obs.dtype} "
+            f"instead of {obs.shape} {obs.dtype}"
+        )
+    return parsed
+
+
+def apply_state(env: Any, saved: SavedEnv) -> None:
+    """Put a checked state into an environment, which has been reset before."""
+    for name, value in saved.attributes.items():
+        setattr(env.unwrapped, name, value)
+    env.unwrapped.np_random.bit_generator.state = saved.generator
+    limit = _time_limit(env)
+    if limit is not None:
+        limit._elapsed_steps = saved.elapsed_steps
+
+
+def _class_name(env: Any) -> str:
+    kind = type(env.unwrapped)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _wrappers(env: Any) -> list[Any]:
+    found = []
+    while env is not env.unwrapped:
+        found.append(env)
+        env = env.env
+    return found
+
+
+def _wrappers_are_known(env: Any) -> bool:
+    from gymnasium.wrappers import OrderEnforcing, TimeLimit
+
+    return all(type(wrapper) in (OrderEnforcing, TimeLimit) for wrapper in _wrappers(env))
+
+
+def _time_limit(env: Any) -> Any:
+    from gymnasium.wrappers import TimeLimit
+
+    limits = [wrapper for wrapper in _wrappers(env) if isinstance(wrapper, TimeLimit)]
+    return limits[0] if limits else None
+
+
+def _encode(value: Any) -> Any:
+    """Return the value as JSON that remembers numpy's types and tuples."""
+    if isinstance(value, np.ndarray):
+        return {"array": value.ravel().tolist(), "dtype": value.dtype.str, "shape": value.shape}
+    if isinstance(value, np.generic):
+        return {"scalar": value.item(), "dtype": value.dtype.str}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(item) for item in value]}
+    return value
+
+
+def _decode(value: Any) -> Any:
+    """Return what ``_encode`` was given."""
+    if not isinstance(value, dict):
+        return value
+    if "tuple" in value:
+        return tuple(_decode(item) for item in value["tuple"])
+    dtype = np.dtype(value["dtype"])
+    if dtype.kind not in "biuf":
+        raise ValueError(f"the type {dtype} is not one of numbers")
+    if "scalar" in value:
+        return dtype.type(value["scalar"])
+    return np.array(value["array"], dtype).reshape(value["shape"])

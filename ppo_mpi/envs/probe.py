@@ -1,0 +1,292 @@
+"""Probe environments: so small that the best policy and its value are known.
+
+Each shows a hidden number, the *goal*, which is drawn anew after every step, and pays for an
+action that fits it. Adding one is a line in ``TASKS``.
+
+Axes: B environments on this rank; H, W, C image; F features; A action size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec, StepResult, VecEnvs
+from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.registry import unknown_name
+from ppo_mpi.seeding import generator
+
+FAILING_INDEX = 1
+FAILING_STEP = 5
+COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+"""What ``probe:image`` shows for the actions 0, 1 and 2."""
+FRAME_SIZE = 64
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """What tells one probe from another."""
+
+    obs_spec: ObservationSpec
+    action_spec: ActionSpec
+    draw: Callable[[np.random.Generator], float]
+    """Draws the next goal."""
+    show: Callable[[float], np.ndarray]
+    """Makes the observation, of the shape and dtype of ``obs_spec``, from the goal."""
+    reward: Callable[[float, np.ndarray], float]
+    """Pays for an action, given the goal."""
+    terminates: bool = False
+    """Whether every step ends the episode."""
+    max_steps: int = 10
+    """Steps after which an episode is truncated."""
+    fails: bool = False
+    """Whether environment 1 of the job raises in its fifth step."""
+
+
+def _match(goal: float, action: np.ndarray) -> float:
+    return float(int(action) == int(goal))
+
+
+_MATCH = ProbeTask(
+    ObservationSpec((3,), "float32"),
+    Discrete(3),
+    draw=lambda rng: int(rng.integers(3)),
+    show=lambda goal: np.eye(3, dtype=np.float32)[int(goal)],
+    reward=_match,
+)
+
+TASKS: Mapping[str, ProbeTask] = {
+    # The goal is shown one-hot: always met, V = 1 / (1 - discount) although episodes are cut.
+    "match": _MATCH,
+    # Nothing to choose and nothing to see: V = 1 / (1 - discount).
+    "constant": ProbeTask(
+        ObservationSpec((1,), "float32"),
+        Discrete(1),
+        draw=lambda rng: 0,
+        show=lambda goal: np.ones(1, np.float32),
+        reward=lambda goal, action: 1.0,
+    ),
+    # One step: V = 1.
+    "terminal": ProbeTask(
+        ObservationSpec((1,), "float32"),
+        Discrete(1),
+        draw=lambda rng: 0,
+        show=lambda goal: np.ones(1, np.float32),
+        reward=lambda goal, action: 1.0,
+        terminates=True,
+    ),
+    # The goal in [-1, 1] is shown as it is: the best action equals it, V = 0.
+    "box": ProbeTask(
+        ObservationSpec((1,), "float32"),
+        Box((-1.0,), (1.0,)),
+        draw=lambda rng: float(rng.uniform(-1, 1)),
+        show=lambda goal: np.array([goal], np.float32),
+        reward=lambda goal, action: -((float(action[0]) - goal) ** 2),
+    ),
+    # The color of an image tells the goal.
+    "image": ProbeTask(
+        ObservationSpec((8, 8, 3), "uint8"),
+        Discrete(3),
+        draw=lambda rng: int(rng.integers(3)),
+        show=lambda goal: np.full((8, 8, 3), COLORS[int(goal)], np.uint8),
+        reward=_match,
+    ),
+    # Not to be solved: shows how the job ends when one environment fails.
+    "failing": ProbeTask(
+        _MATCH.obs_spec, _MATCH.action_spec, _MATCH.draw, _MATCH.show, _MATCH.reward, fails=True
+    ),
+}
+
+
+@dataclass
+class _Slot:
+    """One environment."""
+
+    generator: np.random.Generator
+    goal: float = 0
+    steps: int = 0
+    """Steps of the episode."""
+    steps_ever: int = 0
+    next_seed: int | None = None
+    """Seed of the next episode, if one was assigned."""
+
+
+def make_envs(
+    task: str,
+    indices: Sequence[int],
+    seed: int,
+    *,
+    stream: str = "train",
+    render: bool = False,
+    options: Mapping[str, Any],
+) -> VecEnvs:
+    """Make the probe environments that have these whole-job indices.
+
+    Args:
+        task: one of ``TASKS``.
+        indices: whole-job numbers of the environments, may be empty.
+        seed: the job's seed.
+        stream: what the environments are for.
+        render: probes can always render.
+        options: there are none; empty values are let pass.
+
+    Raises:
+        ConfigError: there is no such task, or an option was given.
+    """
+    if task not in TASKS:
+        raise ConfigError(unknown_name("probe", task, TASKS))
+    given = {name: value for name, value in options.items() if value}
+    if given:
+        raise ConfigError(f"probe:{task} has no options, got {given}; leave them out")
+    return ProbeEnvs(task, indices, seed, stream)
+
+
+class ProbeEnvs(VecEnvs):
+    """Environments of one probe. All of them can be saved, as JSON."""
+
+    def __init__(self, name: str, indices: Sequence[int], seed: int, stream: str) -> None:
+        self.indices = tuple(indices)
+        self._name, self._task = name, TASKS[name]
+        self.obs_spec, self.action_spec = self._task.obs_spec, self._task.action_spec
+        self._slots = [_Slot(generator(seed, f"{stream}:probe", i)) for i in self.indices]
+
+    def reset(self) -> np.ndarray:
+        """Begin a fresh episode in every slot; return the observations [B, ...]."""
+        for slot in self._slots:
+            self._begin_episode(slot)
+        return self.observe()
+
+    def step(self, actions: np.ndarray) -> StepResult:
+        """Take one step in every slot; ``actions`` is [B] int64 or [B, A] float32.
+
+        Raises:
+            RuntimeError: the task is ``failing`` and the time has come.
+        """
+        rewards = np.zeros(len(self._slots), np.float32)
+        truncated = np.zeros(len(self._slots), bool)
+        terminated = np.full(len(self._slots), self._task.terminates)
+        final_obs = {}
+        for position, slot in enumerate(self._slots):
+            slot.steps += 1
+            slot.steps_ever += 1
+            if self._task.fails and self.indices[position] == FAILING_INDEX:
+                self._fail(slot)
+            rewards[position] = self._task.reward(slot.goal, self._clipped(actions[position]))
+            truncated[position] = slot.steps >= self._task.max_steps and not self._task.terminates
+            slot.goal = self._task.draw(slot.generator)
+            if truncated[position]:
+                final_obs[position] = self._task.show(slot.goal)
+            if truncated[position] or terminated[position]:
+                self._begin_episode(slot)
+        return StepResult(self.observe(), rewards, terminated, truncated, final_obs, self.levels)
+
+    def observe(self) -> np.ndarray:
+        """Return the current observations [B, ...]."""
+        observations = np.zeros((len(self._slots), *self.obs_spec.shape), self.obs_spec.dtype)
+        for position, slot in enumerate(self._slots):
+            observations[position] = self._task.show(slot.goal)
+        return observations
+
+    def assign(self, slot: int, seed: int, level: int | None) -> None:
+        """Draw the slot's next episode, and what follows it, from ``seed``; no levels here."""
+        self._slots[slot].next_seed = int(seed)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """[B] int64, -1: the suite has no levels."""
+        return np.full(len(self._slots), -1, np.int64)
+
+    def get_states(self) -> list[bytes | None]:
+        """Return each slot's state as JSON."""
+        return [self._state(slot) for slot in self._slots]
+
+    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+        """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
+
+        Raises:
+            CheckpointError: a state is damaged, or belongs to another environment.
+        """
+        if len(states) != len(self._slots):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._slots)} slots"
+            )
+        restored = [
+            None if state is None else self._parsed(state, index)
+            for state, index in zip(states, self.indices, strict=True)
+        ]
+        fresh = []
+        for position, slot in enumerate(restored):
+            if slot is not None:
+                self._slots[position] = slot
+            else:
+                self._begin_episode(self._slots[position])
+                fresh.append(position)
+        return fresh
+
+    def render(self) -> list[np.ndarray]:
+        """Return one frame [64, 64, 3] uint8 per slot: the image, or gray bars for a vector."""
+        frames = []
+        for obs in self.observe():
+            if not self.obs_spec.is_image:
+                gray = np.clip(127.5 * (1 + obs), 0, 255).astype(np.uint8)
+                obs = np.repeat(gray[None, :, None], 3, axis=2)
+            rows = np.arange(FRAME_SIZE) * obs.shape[0] // FRAME_SIZE
+            columns = np.arange(FRAME_SIZE) * obs.shape[1] // FRAME_SIZE
+            frames.append(obs[rows][:, columns])
+        return frames
+
+    def close(self) -> None:
+        """Hold nothing, free nothing."""
+
+    def _begin_episode(self, slot: _Slot) -> None:
+        if slot.next_seed is not None:
+            slot.generator = generator(slot.next_seed, "probe")
+            slot.next_seed = None
+        slot.steps = 0
+        slot.goal = self._task.draw(slot.generator)
+
+    def _clipped(self, action: np.ndarray) -> np.ndarray:
+        if isinstance(self.action_spec, Box):
+            return np.clip(action, self.action_spec.low, self.action_spec.high)
+        return action
+
+    @staticmethod
+    def _fail(slot: _Slot) -> None:
+        if slot.steps_ever == FAILING_STEP:
+            raise RuntimeError("the probe environment fails on purpose")
+
+    def _state(self, slot: _Slot) -> bytes:
+        state = {
+            "probe": self._name,
+            "generator": _plain(slot.generator.bit_generator.state),
+            "goal": slot.goal,
+            "steps": slot.steps,
+            "steps_ever": slot.steps_ever,
+            "next_seed": slot.next_seed,
+        }
+        return json.dumps(state).encode("ascii")
+
+    def _parsed(self, state: bytes, index: int) -> _Slot:
+        whose = f"the saved state of environment {index}"
+        try:
+            saved = json.loads(state)
+            name = saved.pop("probe")
+            bit_generator = np.random.Philox()
+            bit_generator.state = saved.pop("generator")
+            slot = _Slot(np.random.Generator(bit_generator), **saved)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{whose} is damaged: {type(error).__name__} {error}") from error
+        if name != self._name:
+            raise CheckpointError(f"{whose} is one of probe:{name}, not of probe:{self._name}")
+        return slot
+
+
+def _plain(state: Any) -> Any:
+    """Return a bit generator's state with lists for arrays, which it takes as well."""
+    if isinstance(state, Mapping):
+        return {key: _plain(value) for key, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state

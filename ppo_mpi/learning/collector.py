@@ -1,0 +1,232 @@
+"""The policy in its environments: one rank's share of a rollout, without communication.
+
+Axes: T steps; B environments on this rank; K noise numbers of an action; A action size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
+from ppo_mpi.errors import NonFiniteError
+from ppo_mpi.learning.episodes import EpisodeTracker
+from ppo_mpi.learning.normalizers import ObservationNormalizer
+from ppo_mpi.learning.reproducible import Workers, outputs_in_rows
+from ppo_mpi.learning.rollout import Rollout
+from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.distributions import draw_noise
+from ppo_mpi.seeding import generator
+from ppo_mpi.storage.logger import EpisodeRecord
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One step of the policy in B environments."""
+
+    obs: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    result: StepResult
+
+
+class Actor:
+    """Steps environments with the policy's samples and keeps account of the episodes."""
+
+    def __init__(
+        self,
+        envs: VecEnvs,
+        model: ActorCritic,
+        seed: int,
+        split: str,
+        normalizer: ObservationNormalizer | None,
+        workers: Workers | None = None,
+    ) -> None:
+        """Begin nothing yet: the first rollout resets the environments.
+
+        Args:
+            envs: this rank's environments.
+            model: policy and value.
+            seed: the job's seed, for the action noise.
+            split: ``"train"`` or ``"test"``: names the noise streams and the episodes.
+            normalizer: of observation vectors, None for none.
+            workers: threads that act for a fixed number of environments each, for the same bits
+                on any number of ranks; None acts for all at once.
+        """
+        self._workers = workers
+        self.envs = envs
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.tracker = EpisodeTracker(envs.indices, split)
+        self.normalizer = normalizer
+        self.started = False
+        self.episodes: list[EpisodeRecord] = []
+        """Episodes that ended in the running rollout."""
+        self._seed = seed
+        self._split = split
+        self._noise = torch.empty(0)
+        self._obs = torch.empty(0)
+
+    def begin(self, iteration: int, steps: int, continue_episodes: bool) -> None:
+        """Prepare a rollout: fresh episodes where asked for or needed, and the action noise.
+
+        Args:
+            iteration: counted from 0 over the whole job; part of the noise's key.
+            steps: T.
+            continue_episodes: whether episodes go on where the last rollout stopped.
+        """
+        if self.started and continue_episodes:
+            obs = self.envs.observe()
+        else:
+            obs = self.envs.reset()
+            self.tracker.forget(range(len(self.envs.indices)))
+            self.started = True
+        self._obs = self.prepare(obs)
+        self.episodes = []
+        spec = self.model.action_spec
+        blocks = [
+            draw_noise(generator(self._seed, f"{self._split}:actions", i, iteration), steps, spec)
+            for i in self.envs.indices
+        ]
+        width = 1 if isinstance(spec, Discrete) else len(spec.low)
+        noise = np.stack(blocks, axis=1) if blocks else np.zeros((steps, 0, width))
+        self._noise = torch.from_numpy(noise).to(self.device)
+
+    def prepare(self, obs: np.ndarray) -> Tensor:
+        """Return what the model sees, on its device: normalized, if the run normalizes."""
+        if self.normalizer is not None:
+            obs = self.normalizer.normalize(obs)
+        return torch.from_numpy(obs).to(self.device)
+
+    @property
+    def obs(self) -> Tensor:
+        """[B, ...] the observation to act on next."""
+        return self._obs
+
+    @torch.no_grad()
+    def values(self, obs: Tensor) -> Tensor:
+        """Return V(obs), [N] float32."""
+        return self._outputs(obs)[1]
+
+    def _outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        if self._workers is None:
+            return self.model.outputs(obs)
+        return outputs_in_rows(self.model, obs, self._workers)
+
+    @torch.no_grad()
+    def step(self, t: int, iteration: int) -> Transition:
+        """Act once in every environment, with row ``t`` of the rollout's noise."""
+        obs = self._obs
+        outputs, values = self._outputs(obs)
+        distribution = self.model.distribution(outputs)
+        noise = self._noise[t]
+        if not isinstance(self.model.action_spec, Discrete):
+            noise = noise.float()
+        actions = distribution.sample(noise)
+        log_probs = distribution.log_prob(actions)
+        result = self.envs.step(actions.cpu().numpy())
+        self.episodes += self.tracker.add(result, iteration)
+        self._obs = self.prepare(result.obs)
+        return Transition(obs, actions, log_probs, values, result)
+
+    def play(self, iteration: int, steps: int, continue_episodes: bool) -> None:
+        """Take ``steps`` steps for the sake of their episodes only."""
+        self.begin(iteration, steps, continue_episodes)
+        if self.envs.indices:
+            for t in range(steps):
+                self.step(t, iteration)
+
+
+class Collector:
+    """Fills one rollout after the other, in the same memory."""
+
+    def __init__(self, actor: Actor, rollout_steps: int) -> None:
+        self.actor = actor
+        spec, action_spec = actor.envs.obs_spec, actor.model.action_spec
+        shape = (rollout_steps, len(actor.envs.indices))
+        device = actor.device
+        dtype = torch.uint8 if spec.dtype == "uint8" else torch.float32
+        self.obs = torch.zeros(*shape, *spec.shape, dtype=dtype, device=device)
+        if isinstance(action_spec, Discrete):
+            self.actions = torch.zeros(shape, dtype=torch.int64, device=device)
+        else:
+            self.actions = torch.zeros(*shape, len(action_spec.low), device=device)
+        self.log_probs = torch.zeros(shape, device=device)
+        self.values = torch.zeros(shape, device=device)
+        self.next_values = torch.zeros(shape, device=device)
+        self.rewards = np.zeros(shape, np.float32)
+        self.terminated = np.zeros(shape, bool)
+        self.truncated = np.zeros(shape, bool)
+
+    def collect(self, iteration: int, continue_episodes: bool) -> Rollout:
+        """Take T steps in each environment.
+
+        Args:
+            iteration: counted from 0 over the whole job.
+            continue_episodes: soft reset (True) or fresh episodes (False).
+
+        Raises:
+            NonFiniteError: a reward or a value is NaN or infinite.
+        """
+        actor, steps = self.actor, len(self.rewards)
+        actor.begin(iteration, steps, continue_episodes)
+        final: list[tuple[int, int, np.ndarray]] = []
+        for t in range(steps):
+            if actor.normalizer is not None:
+                actor.normalizer.see(actor.envs.observe())
+            transition = actor.step(t, iteration)
+            result = transition.result
+            self.obs[t] = transition.obs
+            self.actions[t] = transition.actions
+            self.log_probs[t] = transition.log_probs
+            self.values[t] = transition.values
+            self.rewards[t] = result.rewards
+            self.terminated[t] = result.terminated
+            self.truncated[t] = result.truncated
+            final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
+        self._bootstrap(final)
+        self._check_finite(iteration)
+        return Rollout(
+            self.obs, self.actions, self.log_probs, self.values, self.next_values,
+            self.rewards, self.terminated, self.truncated,
+        )  # fmt: skip
+
+    def _bootstrap(self, final: list[tuple[int, int, np.ndarray]]) -> None:
+        """Set next_values: of the next step, or of the true last observation if cut short."""
+        actor = self.actor
+        self.next_values[:-1] = self.values[1:]
+        self.next_values[-1] = actor.values(actor.obs)
+        if final:
+            obs = actor.prepare(np.stack([obs for _, _, obs in final]))
+            steps, slots = [t for t, _, _ in final], [slot for _, slot, _ in final]
+            self.next_values[steps, slots] = actor.values(obs)
+
+    def _check_finite(self, iteration: int) -> None:
+        for name, finite in (
+            ("reward", np.isfinite(self.rewards).all()),
+            ("value", bool(torch.isfinite(self.values).all())),
+        ):
+            if not finite:
+                raise NonFiniteError(
+                    f"a {name} in iteration {iteration} is not finite; check the environment's "
+                    "rewards and observations, or lower learning_rate"
+                )
+
+
+def gather_episodes(actors: list[Actor], comm: Communicator) -> list[EpisodeRecord]:
+    """Return the job's episodes of this rollout on rank 0, sorted; [] elsewhere. Collective.
+
+    Within one environment the order of time is kept, so that the list is the same however the
+    environments are sharded.
+    """
+    own = [record for actor in actors for record in actor.episodes]
+    gathered = comm.gather_objects(own)  # collective
+    if gathered is None:
+        return []
+    records = [record for part in gathered for record in part]
+    return sorted(records, key=lambda r: (r.split != "train", r.env))  # a stable sort

@@ -1,0 +1,65 @@
+"""Whole, raw returns of episodes, whatever the rollouts' length.
+
+Axes: B environments on this rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ppo_mpi.envs.base import StepResult
+from ppo_mpi.storage.logger import EpisodeRecord
+
+
+class EpisodeTracker:
+    """Adds up raw rewards until an episode ends; carries unfinished ones over rollouts."""
+
+    def __init__(self, indices: Sequence[int], split: str) -> None:
+        """Start with fresh episodes.
+
+        Args:
+            indices: whole-job index of each slot's environment.
+            split: ``"train"`` or ``"test"``.
+        """
+        self.indices = tuple(indices)
+        self.split = split
+        self.returns = np.zeros(len(indices))
+        self.lengths = np.zeros(len(indices), np.int64)
+
+    def add(self, result: StepResult, iteration: int) -> list[EpisodeRecord]:
+        """Take in one step of all slots; return the episodes that it ended."""
+        self.returns += result.rewards
+        self.lengths += 1
+        ended = np.flatnonzero(result.terminated | result.truncated)
+        records = [
+            EpisodeRecord(
+                iteration=iteration,
+                split=self.split,
+                env=self.indices[slot],
+                level=int(result.levels[slot]),
+                episode_return=float(self.returns[slot]),
+                length=int(self.lengths[slot]),
+            )
+            for slot in ended
+        ]
+        self.forget(ended)
+        return records
+
+    def forget(self, slots: Sequence[int] | np.ndarray) -> None:
+        """Start these slots' episodes anew."""
+        self.returns[slots] = 0.0
+        self.lengths[slots] = 0
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return whole-job index -> [return so far, length so far], for JSON."""
+        return {
+            str(index): [float(total), int(length)]
+            for index, total, length in zip(self.indices, self.returns, self.lengths, strict=True)
+        }
+
+    def load_state_dict(self, state: dict[str, list[float]]) -> None:
+        """Put back the entries of this rank's environments."""
+        for slot, index in enumerate(self.indices):
+            self.returns[slot], self.lengths[slot] = state[str(index)]

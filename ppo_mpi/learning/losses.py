@@ -1,0 +1,111 @@
+"""The terms of the losses, per sample, and what is measured beside them.
+
+Axes: N samples. Everything is per sample, so that means over the job can be weighted by samples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def clipped_policy_loss(
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float
+) -> Tensor:
+    """Return PPO's clipped surrogate objective, negated so that it is minimized.
+
+        loss = -min(r * A, clip(r, 1 - c, 1 + c) * A),  r = exp(log_probs - old_log_probs)
+
+    Args:
+        log_probs: [N] float32, log pi(a|s) in nats under the current policy.
+        old_log_probs: [N] float32, the same actions' log pi(a|s) when they were taken.
+        advantages: [N] float32, a constant to the loss; dimensionless once normalized.
+        clip_range: c >= 0, dimensionless; the paper uses 0.2, a schedule may end at 0.
+
+    Returns:
+        [N] float32.
+
+    Raises:
+        ValueError: clip_range is negative, or the three tensors differ in shape.
+
+    Source:
+        Schulman et al. 2017, arXiv:1707.06347, eq. 7.
+    """
+    if clip_range < 0:
+        raise ValueError(f"clip_range must not be negative, got {clip_range}")
+    if not log_probs.shape == old_log_probs.shape == advantages.shape:
+        raise ValueError(
+            "log_probs, old_log_probs and advantages must have one shape, got "
+            f"{tuple(log_probs.shape)}, {tuple(old_log_probs.shape)}, {tuple(advantages.shape)}"
+        )
+    ratio = torch.exp(log_probs - old_log_probs)
+    clipped_ratio = ratio.clamp(1 - clip_range, 1 + clip_range)
+    return -torch.min(ratio * advantages, clipped_ratio * advantages)
+
+
+def value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float | None
+) -> Tensor:
+    """Return half the squared error of the values, clipped around the old ones if asked for.
+
+        loss = max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2) / 2
+
+    Args:
+        values: [N] float32, current predictions.
+        old_values: [N] float32, the predictions when the data was collected.
+        returns: [N] float32, targets.
+        clip_range: c in the unit of the values; None means no clipping.
+
+    Returns:
+        [N] float32.
+
+    Source:
+        the code of OpenAI baselines' ppo2 (not in the PPO paper).
+    """
+    error = (values - returns) ** 2
+    if clip_range is None:
+        return 0.5 * error
+    clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    return 0.5 * torch.max(error, (clipped - returns) ** 2)
+
+
+def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
+    """Return a per-sample estimate of KL(old || current), in nats; its mean is unbiased.
+
+        (r - 1) - log r,  r = exp(log_probs - old_log_probs); never negative
+
+    Args:
+        log_probs: [N] float32, nats.
+        old_log_probs: [N] float32, nats.
+
+    Returns:
+        [N] float32.
+
+    Source:
+        Schulman 2020, "Approximating KL divergence" (joschu.net/blog/kl-approx.html), k3.
+    """
+    log_ratio = log_probs - old_log_probs
+    return torch.expm1(log_ratio) - log_ratio
+
+
+def clipped_fraction(log_probs: Tensor, old_log_probs: Tensor, clip_range: float) -> Tensor:
+    """Return 1 where the probability ratio lies outside the clip, else 0; [N] float32."""
+    ratio = torch.exp(log_probs - old_log_probs)
+    return ((ratio - 1).abs() > clip_range).float()
+
+
+def explained_variance(count: float, residuals: tuple[float, float], returns: tuple[float, float]
+                       ) -> float:
+    """Return 1 - Var(returns - values) / Var(returns) from whole-job sums.
+
+    Args:
+        count: number of samples.
+        residuals: sum and sum of squares of (returns - values).
+        returns: sum and sum of squares of the returns.
+
+    Returns:
+        at most 1; 0 if the values are no better than a constant, NaN if the returns do not vary.
+    """
+    variance = returns[1] / count - (returns[0] / count) ** 2
+    residual = residuals[1] / count - (residuals[0] / count) ** 2
+    return 1 - residual / variance if variance > 1e-12 else float("nan")

@@ -1,0 +1,128 @@
+"""Running statistics of the whole job, for rewards and for observation vectors.
+
+Axes: T steps; B environments on this rank; F features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ppo_mpi.distributed.communicator import Communicator
+
+
+class RunningMoments:
+    """Mean and variance of everything seen so far, in float64.
+
+    Source:
+        Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm for computing
+        sample variances"; the starting count of 1e-4 is that of OpenAI baselines' RunningMeanStd.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        self.mean = np.zeros(shape)
+        self.variance = np.ones(shape)
+        self.count = 1e-4
+
+    def merge(self, count: float, mean: np.ndarray, variance: np.ndarray) -> None:
+        """Add a batch of ``count`` samples with that mean and population variance."""
+        total = self.count + count
+        delta = mean - self.mean
+        squares = self.variance * self.count + variance * count
+        squares = squares + delta**2 * self.count * count / total
+        self.mean = self.mean + delta * count / total
+        self.variance = squares / total
+        self.count = total
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps, float64."""
+        return {"mean": self.mean, "variance": self.variance, "count": np.array(self.count)}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what ``state_dict`` gave."""
+        self.mean = np.array(state["mean"], np.float64)
+        self.variance = np.array(state["variance"], np.float64)
+        self.count = float(state["count"])
+
+
+class RewardNormalizer:
+    """Divides rewards by the running standard deviation of the discounted return.
+
+        R <- discount * R + r;  statistics of all R so far;  r / sqrt(Var[R] + 1e-8), clipped
+
+    Step t is divided by the statistics of the whole job up to and including step t, as if all
+    environments were stepped together in one process. R becomes 0 where an episode ended.
+
+    Source:
+        OpenAI baselines' VecNormalize; the mean is not subtracted.
+    """
+
+    def __init__(self, num_envs: int, discount: float, clip: float) -> None:
+        """Start with nothing seen.
+
+        Args:
+            num_envs: environments on this rank, B.
+            discount: of the running return (the published baseline has .99, not PPO's .999).
+            clip: normalized rewards lie within +- clip.
+        """
+        self.moments = RunningMoments()
+        self.returns = np.zeros(num_envs)
+        self.discount = discount
+        self.clip = clip
+
+    def __call__(self, rewards: np.ndarray, ended: np.ndarray, comm: Communicator) -> np.ndarray:
+        """Normalize one rollout. Collective: one message of [T, 3] numbers.
+
+        Args:
+            rewards: [T, B] float32, raw.
+            ended: [T, B] bool, terminated or truncated.
+            comm: the job.
+
+        Returns:
+            [T, B] float32.
+        """
+        running = np.empty(rewards.shape)
+        for t, reward in enumerate(rewards):
+            self.returns = self.returns * self.discount + reward
+            running[t] = self.returns
+            self.returns = np.where(ended[t], 0.0, self.returns)
+        count = np.full(len(rewards), float(rewards.shape[1]))
+        local = np.stack([count, running.sum(1), (running**2).sum(1)], axis=1)
+        sums = comm.sum(local)  # collective
+        deviations = np.empty((len(rewards), 1))
+        for t, (num, total, squares) in enumerate(sums):
+            mean = total / num
+            self.moments.merge(num, mean, np.maximum(squares / num - mean**2, 0.0))
+            deviations[t] = np.sqrt(self.moments.variance + 1e-8)
+        return np.clip(rewards / deviations, -self.clip, self.clip).astype(np.float32)
+
+
+class ObservationNormalizer:
+    """Shifts and scales each feature of a vector to mean 0 and deviation 1, clipped.
+
+    The statistics stay as they are during a rollout, and then take in the whole job's rollout.
+    """
+
+    def __init__(self, shape: tuple[int, ...], clip: float) -> None:
+        self.moments = RunningMoments(shape)
+        self.clip = clip
+        self._sums = np.zeros((3, *shape))
+
+    def normalize(self, obs: np.ndarray) -> np.ndarray:
+        """Return [B, F] float32 by the statistics as they are; [B, F] in."""
+        scaled = (obs - self.moments.mean) / np.sqrt(self.moments.variance + 1e-8)
+        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+
+    def see(self, obs: np.ndarray) -> None:
+        """Remember raw observations [B, F] of the running rollout for ``update``."""
+        shifted = obs.astype(np.float64) - self.moments.mean  # shifted: no cancellation
+        self._sums += np.stack(
+            [np.full(obs.shape[1:], len(obs)), shifted.sum(0), (shifted**2).sum(0)]
+        )
+
+    def update(self, comm: Communicator) -> None:
+        """Take what all ranks have seen since the last time into the statistics. Collective."""
+        count, total, squares = comm.sum(self._sums)  # collective
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 0.0)
+        self.moments.merge(float(count.flat[0]), self.moments.mean + mean, variance)
+        self._sums[:] = 0.0

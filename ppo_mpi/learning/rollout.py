@@ -1,0 +1,146 @@
+"""What is collected between two updates, and how it is dealt into minibatches.
+
+Axes: T steps; B environments on this rank; N samples of a minibatch; A action size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_mpi.seeding import generator
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One rank's share of a rollout, time first. Its tensors are reused by the next rollout."""
+
+    obs: Tensor
+    """[T, B, ...] uint8 images or float32 vectors (normalized, if the run normalizes)."""
+    actions: Tensor
+    """[T, B] int64, or [T, B, A] float32 as sampled (not clipped to the bounds)."""
+    log_probs: Tensor
+    """[T, B] float32, nats, when the actions were taken."""
+    values: Tensor
+    """[T, B] float32, V(obs[t])."""
+    next_values: Tensor
+    """[T, B] float32, V of the observation that followed, before any reset."""
+    rewards: np.ndarray
+    """[T, B] float32, raw, as the environments gave them."""
+    terminated: np.ndarray
+    """[T, B] bool."""
+    truncated: np.ndarray
+    """[T, B] bool."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A rollout with advantages and returns: what the epochs learn from."""
+
+    rollout: Rollout
+    advantages: Tensor
+    """[T, B] float32, normalized over the job if that is asked for."""
+    returns: Tensor
+    """[T, B] float32, value targets."""
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """N samples of a batch."""
+
+    obs: Tensor
+    actions: Tensor
+    old_log_probs: Tensor
+    old_values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def __len__(self) -> int:
+        return len(self.returns)
+
+
+def deal(
+    rollout_steps: int, num_minibatches: int, seed: int, iteration: int, epoch: int, index: int
+) -> list[np.ndarray]:
+    """Deal one environment's timesteps to the minibatches of an epoch.
+
+    The permutation depends on the environment's index in the whole job and on nothing of the
+    rank, so that the job's minibatch is the same set of samples however the environments are
+    sharded, and every rank has an even share of each.
+
+    Args:
+        rollout_steps: T.
+        num_minibatches: M.
+        seed: the job's seed.
+        iteration: counted from 0 over the whole job.
+        epoch: counted from 0 within the iteration.
+        index: the environment in the whole job.
+
+    Returns:
+        M arrays of steps; their sizes differ by one at most, and environments take turns at
+        which minibatches get the larger ones.
+    """
+    order = generator(seed, "minibatches", iteration, epoch, index).permutation(rollout_steps)
+    parts = np.array_split(order, num_minibatches)
+    # The larger parts of one environment follow on those of the one before, round and round:
+    # the job's minibatches differ in size by one at most, too.
+    turn = index * (rollout_steps % num_minibatches) % num_minibatches
+    return parts[num_minibatches - turn :] + parts[: num_minibatches - turn]
+
+
+def minibatch_samples(
+    indices: Sequence[int],
+    rollout_steps: int,
+    num_minibatches: int,
+    seed: int,
+    iteration: int,
+    epoch: int,
+) -> list[Tensor]:
+    """Return for each minibatch this rank's samples as positions ``t * B + slot`` in [T * B].
+
+    Args:
+        indices: whole-job indices of this rank's environments, by slot.
+        rollout_steps: T.
+        num_minibatches: M.
+        seed: the job's seed.
+        iteration: counted from 0 over the whole job.
+        epoch: counted from 0 within the iteration.
+
+    Returns:
+        M tensors, int64.
+    """
+    shares: list[list[np.ndarray]] = [[] for _ in range(num_minibatches)]
+    for slot, index in enumerate(indices):
+        for share, steps in zip(
+            shares,
+            deal(rollout_steps, num_minibatches, seed, iteration, epoch, index),
+            strict=True,
+        ):
+            share.append(steps * len(indices) + slot)
+    # Sorted: neighbors in memory are read together, and the order within a sum has no meaning.
+    return [torch.from_numpy(np.sort(np.concatenate(share))) for share in shares]
+
+
+def microbatches(batch: Batch, samples: Tensor, size: int) -> Iterator[Minibatch]:
+    """Yield the samples of one minibatch in pieces of at most ``size``; 0 = all at once.
+
+    Args:
+        batch: [T, B] tensors.
+        samples: [N] int64, positions in [T * B]; may be empty, then nothing is yielded.
+        size: samples that go through the network at once.
+    """
+    rollout = batch.rollout
+    flat = [
+        x.flatten(0, 1)
+        for x in (
+            rollout.obs, rollout.actions, rollout.log_probs, rollout.values,
+            batch.advantages, batch.returns,
+        )
+    ]  # fmt: skip
+    for piece in samples.split(size or max(1, len(samples))):
+        if len(piece):
+            yield Minibatch(*(x[piece.to(x.device)] for x in flat))

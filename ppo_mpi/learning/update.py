@@ -1,0 +1,233 @@
+"""Epochs x minibatches: one rollout's effect on the policy.
+
+Axes: T steps; B environments on this rank; M minibatches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_mpi.config import LearningConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
+from ppo_mpi.errors import NonFiniteError
+from ppo_mpi.learning.losses import explained_variance
+from ppo_mpi.learning.reproducible import Workers, samples_by_environment
+from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
+from ppo_mpi.networks.actor_critic import ActorCritic
+
+Loss = Callable[[ActorCritic, Minibatch, LearningConfig, float], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What an algorithm adds to the loop."""
+
+    loss: Loss
+    """(model, minibatch, config, clip range) -> the loss [] and the metrics [len(metrics)], each
+    summed over the minibatch's samples."""
+    metrics: tuple[str, ...]
+    """Names of the metrics, in order; one is "loss", one is "approx_kl"."""
+
+
+class Learner:
+    """Model, optimizer and gradients: what an update changes."""
+
+    def __init__(
+        self,
+        model: ActorCritic,
+        algorithm: Algorithm,
+        config: LearningConfig,
+        seed: int,
+        workers: Workers | None = None,
+    ) -> None:
+        """Put them together.
+
+        Args:
+            model: what learns.
+            algorithm: its loss.
+            config: the algorithm's numbers.
+            seed: the job's.
+            workers: threads that compute whole environments' gradients, for the same bits on any
+                number of ranks; None computes in the largest pieces that are fast.
+        """
+        self.model = model
+        self.workers = workers
+        self.loss = algorithm.loss
+        self.config = config
+        self.seed = seed
+        kind = FlatGradients if workers is None else ExactGradients
+        self.gradients = kind(model, algorithm.metrics)
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+        )
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """Return the optimizer's tensors by parameter name, for a checkpoint."""
+        named = dict(self.model.named_parameters())
+        state = self.optimizer.state
+        return {f"{n}/{k}": v for n, p in named.items() for k, v in state.get(p, {}).items()}
+
+    def load_optimizer_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what ``optimizer_tensors`` gave."""
+        for name, parameter in self.model.named_parameters():
+            prefix = f"{name}/"
+            for key, value in tensors.items():
+                if key.startswith(prefix):
+                    like = torch.empty_like(parameter) if value.dim() else value.clone()
+                    self.optimizer.state[parameter][key[len(prefix) :]] = like.copy_(value)
+
+
+def update(
+    learner: Learner,
+    batch: Batch,
+    indices: tuple[int, ...],
+    iteration: int,
+    learning_rate: float,
+    clip_range: float,
+    comm: Communicator,
+) -> dict[str, float]:
+    """Fit the model to ``batch``; return the last epoch's metrics, means over the job.
+
+    Collective. Every rank takes the same number of optimizer steps, whatever its share of the
+    environments, and the early stop is decided on a number all ranks share.
+
+    Args:
+        learner: changed in place.
+        batch: this rank's share, [T, B].
+        indices: whole-job indices of this rank's environments.
+        iteration: counted from 0.
+        learning_rate: as its schedule has it now.
+        clip_range: likewise.
+        comm: the job.
+
+    Raises:
+        NonFiniteError: a loss or gradient is NaN or infinite.
+    """
+    config = learner.config
+    for group in learner.optimizer.param_groups:
+        group["lr"] = learning_rate
+    steps = len(batch.returns)
+    metrics: dict[str, float] = {}
+    num_updates = 0
+    for epoch in range(config.num_epochs):
+        samples = minibatch_samples(
+            indices, steps, config.num_minibatches, learner.seed, iteration, epoch
+        )
+        epoch_batch = batch
+        if config.normalize_advantages == "minibatch":
+            normalized = normalized_by_minibatch(batch, samples, comm)  # collective
+            epoch_batch = replace(batch, advantages=normalized)
+        rows = []
+        for own in samples:
+            rows.append(optimizer_step(learner, epoch_batch, own, clip_range, comm))  # collective
+            if not np.isfinite(rows[-1]["loss"]):
+                raise NonFiniteError(
+                    f"the loss in iteration {iteration} is not finite ({rows[-1]}); lower "
+                    "learning_rate, or check rewards and observations"
+                )
+        num_updates += len(rows)
+        metrics = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
+            break
+    metrics["optimizer_steps"] = float(num_updates)
+    return metrics
+
+
+def optimizer_step(
+    learner: Learner, batch: Batch, samples: Tensor, clip_range: float, comm: Communicator
+) -> dict[str, float]:
+    """Take one optimizer step on one of the job's minibatches; return its means. Collective.
+
+    Args:
+        learner: changed in place.
+        batch: this rank's share.
+        samples: [N] int64, this rank's samples of the minibatch; may be empty.
+        clip_range: of the probability ratio.
+        comm: the job.
+    """
+    gradients = learner.gradients
+    gradients.zero()
+    if isinstance(gradients, ExactGradients):
+        add_exact_gradients(learner, gradients, batch, samples, clip_range)
+    else:
+        for piece in microbatches(batch, samples, learner.config.microbatch_size):
+            loss, sums = learner.loss(learner.model, piece, learner.config, clip_range)
+            loss.backward()
+            gradients.add_statistics(sums, len(piece))
+    means = comm.average_gradients(gradients)  # collective
+    means["gradient_norm"] = gradients.clip_norm(learner.config.max_grad_norm)
+    learner.optimizer.step()
+    return means
+
+
+def add_exact_gradients(
+    learner: Learner,
+    gradients: ExactGradients,
+    batch: Batch,
+    samples: Tensor,
+    clip_range: float,
+) -> None:
+    """Add up this rank's gradients, one environment's samples at a time.
+
+    Args:
+        learner: its model is read.
+        gradients: the terms are added here.
+        batch: this rank's share.
+        samples: [N] int64, this rank's samples of the minibatch.
+        clip_range: of the probability ratio.
+    """
+    assert learner.workers is not None, "exact gradients are computed by workers"
+
+    def term(piece: Tensor) -> tuple[tuple[Tensor | None, ...], Tensor, int]:
+        (minibatch,) = microbatches(batch, piece, 0)
+        loss, sums = learner.loss(learner.model, minibatch, learner.config, clip_range)
+        return (
+            torch.autograd.grad(loss, gradients.parameters, allow_unused=True),
+            sums,
+            len(minibatch),
+        )
+
+    size = learner.config.microbatch_size
+    pieces = samples_by_environment(samples, batch.returns.shape[1], size)
+    for own, sums, num_samples in learner.workers.map(term, pieces):
+        gradients.add_term(own, sums, num_samples)
+
+
+def normalized_by_minibatch(batch: Batch, samples: list[Tensor], comm: Communicator) -> Tensor:
+    """Return advantages [T, B] with mean 0 and deviation 1 in each of the job's minibatches.
+
+    Collective: one message of [M, 3] numbers an epoch.
+    """
+    flat = batch.advantages.flatten()
+    parts = [flat[own.to(flat.device)].double() for own in samples]
+    local = [[len(x), float(x.sum()), float((x * x).sum())] for x in parts]
+    sums = comm.sum(np.array(local, np.float64))  # collective
+    means = sums[:, 1] / sums[:, 0]
+    deviations = np.sqrt(np.maximum(sums[:, 2] / sums[:, 0] - means**2, 0.0))
+    result = torch.empty_like(flat)
+    for own, x, mean, deviation in zip(samples, parts, means, deviations, strict=True):
+        result[own.to(flat.device)] = ((x - mean) / (deviation + 1e-8)).float()
+    return result.view_as(batch.advantages)
+
+
+def value_statistics(batch: Batch, comm: Communicator) -> dict[str, float]:
+    """Return the explained variance and the means of values and returns. Collective."""
+    returns, values = batch.returns.double(), batch.rollout.values.double()
+    residuals = returns - values
+    local = [returns.numel(), returns.sum(), (returns**2).sum(), residuals.sum(),
+             (residuals**2).sum(), values.sum()]  # fmt: skip
+    sums = comm.sum(np.array([float(x) for x in local]))  # collective
+    count = float(sums[0])
+    return {
+        "explained_variance": explained_variance(
+            count, (float(sums[3]), float(sums[4])), (float(sums[1]), float(sums[2]))
+        ),
+        "mean_value": float(sums[5]) / count,
+        "mean_return_target": float(sums[1]) / count,
+    }

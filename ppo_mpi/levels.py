@@ -1,0 +1,45 @@
+"""Which level an episode is played on, by the episode's number alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ppo_mpi.config import ProcgenConfig
+from ppo_mpi.seeding import generator
+
+ALL_LEVELS = 2**31 - 1
+"""Number of levels of a Procgen game."""
+
+
+def level_of_episode(levels: str, episode: int, procgen: ProcgenConfig, seed: int) -> int:
+    """Return the level of an episode.
+
+    Args:
+        levels: ``"train"`` (evenly over the training levels, in an order drawn from the seed),
+            ``"test"`` (drawn from all levels but those), ``"A:B"`` or ``"3,7,12"`` (in turn).
+        episode: number of the episode, from 0.
+        procgen: the training levels.
+        seed: of the evaluation.
+    """
+    start, count = procgen.start_level, procgen.num_levels
+    if levels == "train" and 0 < count <= 10**6:
+        order = generator(seed, "level order").permutation(count)
+        return start + int(order[episode % count])
+    if levels in ("train", "test"):
+        random = generator(seed, f"level:{levels}", episode)
+        if levels == "train" and count:
+            return start + int(random.integers(count))
+        return _outside(random, start, count)
+    if ":" in levels:
+        low, high = (int(x) for x in levels.split(":"))
+        return low + episode % (high - low)
+    listed = [int(x) for x in levels.split(",")]
+    return listed[episode % len(listed)]
+
+
+def _outside(random: np.random.Generator, start: int, count: int) -> int:
+    """Draw a level that is not one of the ``count`` from ``start``; 0 excludes none."""
+    while True:
+        level = int(random.integers(ALL_LEVELS))
+        if not start <= level < start + count:
+            return level

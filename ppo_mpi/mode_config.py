@@ -1,0 +1,231 @@
+"""The settings of the modes beside training: evaluate, record and play.
+
+What the agent is, and which environment it knows, stands in the run's checkpoint; here is only
+what may be chosen anew each time it is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ppo_mpi.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a trained agent is measured."""
+
+    run: str = ""
+    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
+    empty takes the newest run."""
+    episodes: int = 200
+    """Episodes on each set of levels, over all ranks; with 200 the 95 % interval of a success
+    rate is at most 7 percent wide on either side."""
+    levels: str = "both"
+    """Levels to play: train (those of the run's training set), test (those outside it), both,
+    A:B (levels A to B-1), or a list such as 3,7,12."""
+    greedy: bool = False
+    """Whether the most probable action is taken (true) or one drawn from the policy (false, as in
+    training and in published Procgen numbers)."""
+    json: str = ""
+    """File for the results as JSON; empty writes none."""
+    seed: int = 1_000_003
+    """Seed of the episodes and of the drawn actions, >= 0. The same for every run, so that agents
+    are compared on the same episodes, and one that nobody trains with."""
+    num_envs: int = 32
+    """Environments stepped at once, over all ranks; changes the speed, not the result."""
+    checkpoint_dir: str = "checkpoints"
+    """Folder of the runs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the network; auto takes a GPU where there is one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Arithmetic of the torso; float32 gives the same figures on every machine."""
+    threads: int = 0
+    """Processor threads of each rank; 0 = the cores of its node divided by the ranks there."""
+    hang_timeout_seconds: float = 600.0
+    """Longest wait for another rank before the job is ended."""
+
+    def validate(self, world_size: int) -> None:
+        """Check what can be checked before the run is opened.
+
+        Raises:
+            ConfigError: a value is out of its range.
+        """
+        check_levels(self.levels, allow_both=True)
+        _at_least(1, episodes=self.episodes, num_envs=self.num_envs)
+        _at_least(0, seed=self.seed, threads=self.threads)
+        if not self.hang_timeout_seconds > 0:
+            raise ConfigError(
+                f"hang_timeout_seconds={self.hang_timeout_seconds} must be greater than 0"
+            )
+        if self.num_envs < world_size:
+            raise ConfigError(
+                f"num_envs={self.num_envs} is fewer than world_size={world_size}; "
+                f"use num_envs={world_size} or more, or launch {self.num_envs} ranks"
+            )
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """What goes into a video of a trained agent."""
+
+    run: str = ""
+    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
+    empty takes the newest run."""
+    episodes: int = 1
+    """Episodes to record in each place of the grid."""
+    seconds: float = 0.0
+    """Length of the video in seconds, instead of a number of episodes; 0 = by episodes."""
+    format: Literal["mp4", "gif", "both"] = "mp4"
+    """mp4 (H.264, plays in a browser), gif, or both."""
+    grid: str = ""
+    """Several agents in one picture, ROWSxCOLUMNS such as 4x4; empty shows one."""
+    agent_view: bool = False
+    """Whether the picture that the agent sees (64 x 64 in Procgen) stands beside the human view."""
+    caption: bool = False
+    """Whether return so far and level stand below the picture."""
+    fps: int = 15
+    """Environment steps shown per second."""
+    size: int = 0
+    """Height of one agent's picture in pixels, even; 0 = as the environment draws it (Procgen
+    512)."""
+    levels: str = "train"
+    """Levels to play: train (those of the run's training set), test (those outside it), A:B
+    (levels A to B-1), or a list such as 3,7,12."""
+    greedy: bool = False
+    """Whether the most probable action is taken (true) or one drawn from the policy (false)."""
+    seed: int = 1_000_003
+    """Seed of the episodes and of the drawn actions, >= 0; the same seed gives the same video."""
+    output: str = ""
+    """File or folder of the video; empty writes to asset_dir/<run>/."""
+    asset_dir: str = "assets"
+    """Folder of videos."""
+    checkpoint_dir: str = "checkpoints"
+    """Folder of the runs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the network; auto takes a GPU where there is one."""
+    threads: int = 0
+    """Processor threads; 0 = all cores."""
+
+    def validate(self, world_size: int = 1) -> None:
+        """Check what can be checked before the run is opened.
+
+        Raises:
+            ConfigError: a value is out of its range.
+        """
+        check_levels(self.levels, allow_both=False)
+        grid_shape(self.grid)
+        _at_least(1, episodes=self.episodes, fps=self.fps)
+        _at_least(
+            0,
+            seconds=self.seconds,
+            seed=self.seed,
+            size=self.size,
+            threads=self.threads,
+        )
+        if self.size % 2:
+            raise ConfigError(f"size={self.size} must be even (H.264); use {self.size + 1}")
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """How a trained agent is watched, or the game played by hand."""
+
+    run: str = ""
+    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
+    empty takes the newest run."""
+    terminal: bool = False
+    """Whether to draw in the terminal even where there is a display; without this a window is
+    opened where there is a display, else the terminal is drawn in, else a video is written."""
+    human: bool = False
+    """Whether you hold the keys instead of the agent (Procgen)."""
+    greedy: bool = False
+    """Whether the most probable action is taken (true) or one drawn from the policy (false)."""
+    levels: str = "train"
+    """Levels to play: train (those of the run's training set), test (those outside it), A:B
+    (levels A to B-1), or a list such as 3,7,12."""
+    episodes: int = 0
+    """Episodes until it ends; 0 = until you quit."""
+    seconds: float = 0.0
+    """Time until it ends, in seconds; 0 = until you quit."""
+    fps: int = 15
+    """Environment steps shown per second."""
+    agent_view: bool = False
+    """Whether to show the picture that the agent sees instead of the human view."""
+    seed: int = 1_000_003
+    """Seed of the episodes and of the drawn actions, >= 0."""
+    asset_dir: str = "assets"
+    """Folder of videos, where neither a display nor a terminal is there."""
+    checkpoint_dir: str = "checkpoints"
+    """Folder of the runs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the network; auto takes a GPU where there is one."""
+    threads: int = 0
+    """Processor threads; 0 = all cores."""
+
+    def validate(self, world_size: int = 1) -> None:
+        """Check what can be checked before the run is opened.
+
+        Raises:
+            ConfigError: a value is out of its range.
+        """
+        check_levels(self.levels, allow_both=False)
+        _at_least(1, fps=self.fps)
+        _at_least(0, episodes=self.episodes, seconds=self.seconds, seed=self.seed)
+        _at_least(0, threads=self.threads)
+
+
+@dataclass(frozen=True)
+class PresetsConfig:
+    """Which preset to print."""
+
+    name: str = ""
+    """The preset to print; empty lists all of them."""
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """What the installation is checked for."""
+
+    checkpoint_dir: str = "checkpoints"
+    """Folder of the runs, which must be writable."""
+
+
+def check_levels(levels: str, allow_both: bool) -> None:
+    """Check that ``levels`` is train, test, both (where allowed), A:B, or a list of levels.
+
+    Raises:
+        ConfigError: it is none of these, or an empty range.
+    """
+    if levels in {"train", "test"} or (allow_both and levels == "both"):
+        return
+    low, colon, high = levels.partition(":")
+    if colon and low.isdecimal() and high.isdecimal():
+        if int(low) < int(high):
+            return
+        raise ConfigError(f"levels={levels} is empty; use A:B with A smaller than B")
+    if all(part.strip().isdecimal() for part in levels.split(",")):
+        return
+    words = "train, test, both" if allow_both else "train, test"
+    raise ConfigError(f"levels={levels!r} is not known; use {words}, A:B, or a list such as 3,7,12")
+
+
+def grid_shape(grid: str) -> tuple[int, int]:
+    """Return (rows, columns) of ``"4x4"``; the empty string is (1, 1).
+
+    Raises:
+        ConfigError: it is not of that form, or one of the two is 0.
+    """
+    if not grid:
+        return 1, 1
+    rows, cross, columns = grid.lower().partition("x")
+    if not (cross and rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise ConfigError(f"grid={grid!r} is not ROWSxCOLUMNS; use for example 4x4")
+    return int(rows), int(columns)
+
+
+def _at_least(low: int, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= low:
+            raise ConfigError(f"{name}={value} is too small; use {low} or more")

@@ -1,0 +1,83 @@
+"""What training tells its user at the start and at the end, on rank 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppo_mpi.build import Run
+from ppo_mpi.config import TrainConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.modes.opening import Opening
+from ppo_mpi.storage import run_folder
+from ppo_mpi.storage.logger import Logger
+
+
+def announce(
+    run: Run, config: TrainConfig, comm: Communicator, threads: int, logger: Logger
+) -> None:
+    """Print, on rank 0, what is about to run and where."""
+    if not comm.is_root or config.job.display == "off":
+        return
+    num_envs, world_size = config.environment.num_envs, comm.world_size
+    each = num_envs // world_size
+    dealt = f"{each}" if num_envs % world_size == 0 else f"{each} to {each + 1}"
+    rollout = config.learning.rollout_timesteps
+    total = config.num_iterations * rollout
+    parameters = sum(p.numel() for p in run.model.parameters())
+    logger.message(
+        f"{config.environment.env}: {num_envs} environments = {world_size} rank(s) x {dealt}, "
+        f"{threads} thread(s) each; {parameters:,} parameters on "
+        f"{run.collector.actor.device} in {str(run.model.precision).removeprefix('torch.')}"
+    )
+    logger.message(
+        f"{config.num_iterations:,} iterations of {rollout:,} timesteps "
+        f"({config.rollout_steps} steps each), {config.learning.num_epochs} epochs x "
+        f"{config.learning.num_minibatches} minibatches"
+    )
+    if total != config.job.total_timesteps:
+        logger.message(
+            f"total_timesteps={config.job.total_timesteps:,} is rounded to {total:,}: "
+            "whole iterations only"
+        )
+    if comm.local_size > len(frozenset[int]().union(*comm.node_affinities)):
+        logger.message(
+            f"{comm.local_size} ranks share fewer cores on this node: they take turns, so more "
+            "ranks bring no more speed here",
+            is_warning=True,
+        )
+
+
+def announce_resume(path: Path, run: Run, fresh: int, logger: Logger) -> None:
+    """Print where the run goes on, and what could not be restored."""
+    logger.message(f"resuming from {path} at {run.progress.timesteps:,} timesteps")
+    if fresh:
+        logger.message(
+            f"{fresh} environment(s) cannot be saved and begin a fresh episode", is_warning=True
+        )
+
+
+def say_finished(opening: Opening, comm: Communicator) -> None:
+    """Print, on rank 0, that there is nothing to do and how to go on."""
+    if not comm.is_root or opening.checkpoint is None:
+        return
+    timesteps = opening.checkpoint.state["timesteps"]
+    print(
+        f"{opening.run_dir} is finished ({timesteps:,} timesteps); extend it with "
+        f"--total-timesteps {2 * timesteps}, or start over with --clobber"
+    )
+
+
+def say_goodbye(run_dir: Path, run: Run, reason: str) -> None:
+    """Print where everything is and what one would type next."""
+    newest = run_folder.checkpoints_of(run_dir)[0]
+    name = run_dir if "/" in str(run_dir.parent) else run_dir.name
+    print(
+        f"\n{reason} at {run.progress.timesteps:,} timesteps\n"
+        f"  checkpoint  {newest}\n"
+        f"  curves      {run_dir / 'progress.csv'}, tensorboard --logdir {run_dir}\n"
+        f"  log         {run_dir / 'episodes.csv'}\n"
+        "next:\n"
+        f"  python -m ppo_mpi play --run {name}\n"
+        f"  python -m ppo_mpi record --run {name}\n"
+        f"  python -m ppo_mpi evaluate --run {name}"
+    )

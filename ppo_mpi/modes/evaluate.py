@@ -1,0 +1,325 @@
+"""Evaluation: whole episodes, each with a level and random streams of its own.
+
+Which episodes are played is fixed beforehand, so that short ones are not favored, and neither the
+number of ranks nor that of environments changes the result. Axes: B environments on this rank.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ppo_mpi.agent import Agent, agent_from_checkpoint, read_run
+from ppo_mpi.build import Run
+from ppo_mpi.config import TrainConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.machine import choose_device, set_threads
+from ppo_mpi.envs.procgen_scores import normalized_score
+from ppo_mpi.mode_config import EvaluateConfig
+from ppo_mpi.networks.distributions import draw_noise
+from ppo_mpi.registry import split_env_name
+from ppo_mpi.seeding import generator
+from ppo_mpi.storage.durable import on_root, write_atomically
+
+ROWS = 16
+"""Observations that go through the network at once. Always the same number (padded with zeros),
+so that a result has the same bits wherever its episode is played."""
+
+
+@dataclass(frozen=True)
+class PlayedEpisode:
+    """One episode of an evaluation."""
+
+    episode: int
+    """Its number, from 0: it fixes the level and all random streams."""
+    level: int
+    """-1 where the suite has no levels."""
+    episode_return: float
+    """Sum of the raw rewards."""
+    length: int
+    """Timesteps."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Episodes on one set of levels, and what they say."""
+
+    levels: str
+    episodes: list[PlayedEpisode]
+    normalized: float | None
+    """Normalized Procgen score; None for other suites."""
+
+    @property
+    def returns(self) -> np.ndarray:
+        """[number of episodes] float64."""
+        return np.array([e.episode_return for e in self.episodes])
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures, for the table and for JSON."""
+        returns = self.returns
+        lengths = np.array([e.length for e in self.episodes])
+        error, interval = standard_error(returns)
+        mean = float(returns.mean())
+        return {
+            "episodes": len(returns),
+            "mean_return": mean,
+            "standard_error": error,
+            "interval_95": None if interval is None else [mean - interval, mean + interval],
+            "median_return": float(np.median(returns)),
+            "min_return": float(returns.min()),
+            "max_return": float(returns.max()),
+            "mean_length": float(lengths.mean()),
+            "normalized_score": self.normalized,
+        }
+
+
+def standard_error(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """Return the mean's standard error and the half width of its 95 % interval.
+
+    Both are None for a single value: one episode says nothing of the spread.
+
+    Source:
+        Student's t quantile by the expansion of Abramowitz and Stegun 1964, 26.7.5; within 1 %
+        from 3 degrees of freedom on.
+    """
+    n = len(values)
+    if n < 2:
+        return None, None
+    error = float(values.std(ddof=1)) / math.sqrt(n)
+    z, freedom = 1.959964, n - 1
+    quantile = (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+    return error, quantile * error
+
+
+def play_episodes(
+    agent: Agent, numbers: list[list[int]], levels: str, seed: int, greedy: bool
+) -> list[PlayedEpisode]:
+    """Play this rank's episodes; no communication.
+
+    Args:
+        agent: who plays.
+        numbers: for each slot, the numbers of its episodes in order; none may be empty.
+        levels: which levels, as in ``level_of_episode``.
+        seed: of the evaluation.
+        greedy: the most likely action instead of a sampled one.
+    """
+    num_slots = len(numbers)
+    if not num_slots:
+        return []
+    envs = agent.make_envs(num_slots, seed, stream="evaluate", levels=levels)
+    spec = agent.model.action_spec
+    position = [0] * num_slots
+    noise = [generator(seed, "evaluate:actions", own[0]) for own in numbers]
+    for slot, own in enumerate(numbers):
+        agent.assign(envs, slot, own[0], levels, seed)
+    obs = envs.reset()
+    for slot, own in enumerate(numbers):
+        if len(own) > 1:
+            agent.assign(envs, slot, own[1], levels, seed)
+    returns, lengths = np.zeros(num_slots), np.zeros(num_slots, int)
+    active = list(range(num_slots))
+    played = []
+    while active:
+        draws = None if greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
+        actions = act_in_rows(agent, obs[active], draws)
+        all_actions = np.zeros((num_slots, *actions.shape[1:]), actions.dtype)
+        all_actions[active] = actions
+        result = envs.step(all_actions)
+        obs = result.obs
+        returns += result.rewards
+        lengths += 1
+        for slot in list(active):
+            if not (result.terminated[slot] or result.truncated[slot]):
+                continue
+            number = numbers[slot][position[slot]]
+            level = int(result.levels[slot])
+            played.append(PlayedEpisode(number, level, float(returns[slot]), int(lengths[slot])))
+            returns[slot] = lengths[slot] = 0
+            position[slot] += 1
+            rest = numbers[slot][position[slot] :]
+            if not rest:
+                active.remove(slot)
+                continue
+            noise[slot] = generator(seed, "evaluate:actions", rest[0])
+            if len(rest) > 1:  # the next one has begun by itself; this is the one after it
+                agent.assign(envs, slot, rest[1], levels, seed)
+    envs.close()
+    return played
+
+
+def act_in_rows(agent: Agent, obs: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
+    """Return actions for [B, ...] observations, ``ROWS`` at a time, the last ones padded."""
+    actions = []
+    for start in range(0, len(obs), ROWS):
+        part = obs[start : start + ROWS]
+        padded = np.zeros((ROWS, *obs.shape[1:]), obs.dtype)
+        padded[: len(part)] = part
+        numbers = None
+        if noise is not None:
+            numbers = np.zeros((ROWS, noise.shape[1]))
+            numbers[: len(part)] = noise[start : start + ROWS]
+        actions.append(agent.act(padded, numbers).actions[: len(part)])
+    return np.concatenate(actions)
+
+
+def evaluate_agent(
+    agent: Agent,
+    levels: str,
+    episodes: int,
+    seed: int,
+    greedy: bool,
+    num_envs: int,
+    comm: Communicator,
+) -> EvaluationResult:
+    """Play ``episodes`` episodes, split over the ranks; the same result everywhere. Collective.
+
+    Args:
+        agent: the same on every rank.
+        levels: train, test, A:B or a list.
+        episodes: of the whole job.
+        seed: of the episodes and the actions.
+        greedy: the most likely action instead of a sampled one.
+        num_envs: environments of the whole job; changes the speed only.
+        comm: the job.
+    """
+    num_slots = min(num_envs, episodes)
+    numbers = [list(range(slot, episodes, num_slots)) for slot in comm.shard(num_slots)]
+    own = play_episodes(agent, numbers, levels, seed, greedy)
+    parts = comm.gather_all(own)  # collective
+    played = sorted((e for part in parts for e in part), key=lambda e: e.episode)
+    suite, game = split_env_name(agent.config.environment.env)
+    normalized = None
+    if suite == "procgen":
+        mean = float(np.mean([e.episode_return for e in played]))
+        normalized = normalized_score(game, agent.config.procgen.distribution_mode, mean)
+    return EvaluationResult(levels, played, normalized)
+
+
+NOT_EVALUATED = {"eval_mean_return": math.nan, "eval_mean_length": math.nan}
+"""An evaluator's metrics in iterations without evaluation: empty cells of the log."""
+
+
+class Evaluator:
+    """Evaluates the policy during training, on held-out levels where there are levels."""
+
+    def __init__(self, agent: Agent, episodes: int, num_envs: int, seed: int) -> None:
+        self.agent = agent
+        self.episodes = episodes
+        self.num_envs = num_envs
+        self.seed = seed
+
+    @classmethod
+    def for_training(cls, config: TrainConfig, run: Run, comm: Communicator) -> Evaluator:
+        """Make the evaluator of a training job; its agent is the model that is being trained."""
+        model, normalizer = run.model, run.observation_normalizer
+        agent = Agent(config, Path(), 0, model, normalizer, Path())
+        num_envs = max(comm.world_size, min(config.environment.num_envs, config.job.eval_episodes))
+        return cls(agent, config.job.eval_episodes, num_envs, config.job.seed)
+
+    def metrics(self, comm: Communicator) -> dict[str, float]:
+        """Return the evaluation's mean return and length, for the log. Collective."""
+        result = evaluate_agent(
+            self.agent, "test", self.episodes, self.seed, False, self.num_envs, comm
+        )  # collective
+        figures = result.summary()
+        return {f"eval_{name}": figures[name] for name in ("mean_return", "mean_length")}
+
+
+def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
+    """Evaluate a run's agent; print a table, write JSON. Collective.
+
+    Returns:
+        the exit status, 0.
+
+    Raises:
+        CheckpointError: there is no such run, or no whole checkpoint.
+    """
+    set_threads(config.threads, comm.node_affinities, comm.local_rank)
+    checkpoint, warnings = on_root(
+        comm, lambda: read_run(config.run, config.checkpoint_dir)
+    )  # collective
+    device = choose_device(config.device, comm.local_rank)
+    agent = agent_from_checkpoint(checkpoint, device, config.precision)
+    if comm.is_root:
+        for warning in warnings:
+            print(warning)
+    if not agent.has_levels:
+        names = ["train"]
+    elif config.levels == "both":
+        # Who trained on all levels has no held-out ones; fresh levels are the same as any.
+        names = ["train", "test"] if agent.config.procgen.num_levels else ["test"]
+    else:
+        names = [config.levels]
+    results = [
+        evaluate_agent(
+            agent, name, config.episodes, config.seed, config.greedy, config.num_envs, comm
+        )
+        for name in names
+    ]  # collective
+    on_root(comm, lambda: report(agent, config, results))  # collective
+    return 0
+
+
+def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]) -> None:
+    """Print the table and write the JSON file."""
+    table = Table(title=f"{agent.run_name} at {agent.timesteps:,} timesteps")
+    for column in ("levels", "episodes", "mean return", "95 % interval", "median", "min", "max",
+                   "length", "normalized"):  # fmt: skip
+        table.add_column(column, justify="left" if column == "levels" else "right")
+    summaries = {}
+    for result in results:
+        figures = summaries[level_words(agent, result.levels)] = result.summary()
+        spread = interval = ""
+        if figures["interval_95"]:
+            spread = f" ± {figures['standard_error']:.3f}"
+            interval = "{:.3f} to {:.3f}".format(*figures["interval_95"])
+        score = figures["normalized_score"]
+        table.add_row(
+            level_words(agent, result.levels),
+            f"{figures['episodes']}",
+            f"{figures['mean_return']:.3f}{spread}",
+            interval,
+            f"{figures['median_return']:g}",
+            f"{figures['min_return']:g}",
+            f"{figures['max_return']:g}",
+            f"{figures['mean_length']:.1f}",
+            "" if score is None else f"{score:.3f}",
+        )
+    Console().print(table)
+    if config.json:
+        document = {
+            "run": agent.run_name,
+            "checkpoint": str(agent.checkpoint),
+            "timesteps": agent.timesteps,
+            "env": agent.config.environment.env,
+            "greedy": config.greedy,
+            "seed": config.seed,
+            "mean_return": next(iter(summaries.values()))["mean_return"],
+            "levels": summaries,
+            "episodes": {
+                level_words(agent, r.levels): [vars(e) for e in r.episodes] for r in results
+            },
+        }
+        write_atomically(Path(config.json), json.dumps(document, indent=1).encode() + b"\n")
+
+
+def level_words(agent: Agent, levels: str) -> str:
+    """Return how a set of levels is called in reports."""
+    if not agent.has_levels or levels not in ("train", "test"):
+        return levels if agent.has_levels else "-"
+    count = agent.config.procgen.num_levels
+    if not count:
+        return "all levels"
+    return f"train ({count})" if levels == "train" else "held-out"

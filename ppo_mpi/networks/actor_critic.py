@@ -1,0 +1,87 @@
+"""Torso(s), a policy head and a value head in one model.
+
+Axes: N samples; A action size; H, W, C image; F features of a vector.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ppo_mpi.config import NetworkConfig
+from ppo_mpi.envs.base import ActionSpec, Discrete, ObservationSpec
+from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, Distribution
+from ppo_mpi.networks.initialization import initialize
+from ppo_mpi.registry import NETWORKS, lookup
+
+
+class ActorCritic(nn.Module):
+    """Policy and value of an observation.
+
+    The torso may run in bfloat16; heads, losses and optimizer stay in float32.
+    """
+
+    def __init__(
+        self,
+        obs_spec: ObservationSpec,
+        action_spec: ActionSpec,
+        config: NetworkConfig,
+        precision: torch.dtype,
+    ) -> None:
+        super().__init__()
+        name = config.network
+        if name == "auto":
+            name = "impala" if obs_spec.is_image else "mlp"
+        make_torso = lookup("network", NETWORKS, name)
+        self.obs_spec = obs_spec
+        self.action_spec = action_spec
+        self.precision = precision
+        self.torso = make_torso(obs_spec, config)
+        # None when policy and value share one torso.
+        self.value_torso = None if config.shared_torso else make_torso(obs_spec, config)
+        discrete = isinstance(action_spec, Discrete)
+        outputs = action_spec.num_actions if discrete else len(action_spec.low)
+        self.policy_head = nn.Linear(self.torso.feature_size, outputs)
+        self.value_head = nn.Linear(self.torso.feature_size, 1)
+        initialize(self.policy_head, "orthogonal", 0.01)
+        initialize(self.value_head, "orthogonal", 1.0)
+        if not discrete:
+            self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std))
+
+    def prepare(self, obs: Tensor) -> Tensor:
+        """Turn observations into what a torso takes.
+
+        Images [N, H, W, C] uint8 become [N, C, H, W] in [0, 1]; as the pixels stay where they
+        are, that is the channels-last layout. Vectors [N, F] stay.
+        """
+        if not self.obs_spec.is_image:
+            return obs.to(self.precision)
+        return obs.permute(0, 3, 1, 2).to(self.precision).mul_(1 / 255)
+
+    def outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the policy head's raw outputs and the values.
+
+        Args:
+            obs: [N, H, W, C] uint8, or [N, F] float32 (normalized if the run normalizes).
+
+        Returns:
+            [N, A] float32 for ``distribution``, and values [N] float32 (discounted return).
+        """
+        low_precision = self.precision != torch.float32
+        with torch.autocast(obs.device.type, self.precision, enabled=low_precision):
+            inputs = self.prepare(obs)
+            features = self.torso(inputs)
+            value_features = features if self.value_torso is None else self.value_torso(inputs)
+        values = self.value_head(value_features.float())[:, 0]
+        return self.policy_head(features.float()), values
+
+    def distribution(self, outputs: Tensor) -> Distribution:
+        """Return the policy that the head's outputs [N, A] stand for."""
+        if isinstance(self.action_spec, Discrete):
+            return Categorical(outputs)
+        return DiagonalGaussian(outputs, self.log_std)
+
+    def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """Return the policy's distribution and the values [N]; ``obs`` as in ``outputs``."""
+        outputs, values = self.outputs(obs)
+        return self.distribution(outputs), values

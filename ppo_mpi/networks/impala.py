@@ -1,0 +1,80 @@
+"""The IMPALA residual network for images.
+
+Axes: N samples; H, W, C image.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ppo_mpi.config import NetworkConfig
+from ppo_mpi.envs.base import ObservationSpec
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.networks.initialization import initialize_torso
+
+CHANNELS = (16, 32, 32)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the same shape."""
+        hidden = F.relu(self.first(F.relu(x)), inplace=True)
+        return x + self.second(hidden)
+
+
+class Impala(nn.Module):
+    """Three blocks of convolution, max-pool and two residual blocks, then one linear layer.
+
+    Source:
+        Espeholt et al. 2018, arXiv:1802.01561, figure 3 (right), without the LSTM; channels
+        (16, 32, 32), 256 features, as in Cobbe et al. 2020, arXiv:1912.01588.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], channels: list[int], features: int) -> None:
+        super().__init__()
+        height, width, depth = image_shape
+        blocks: list[nn.Module] = []
+        for out in channels:
+            blocks += [
+                nn.Conv2d(depth, out, 3, padding=1),
+                nn.MaxPool2d(3, stride=2, padding=1),
+                ResidualBlock(out),
+                ResidualBlock(out),
+            ]
+            depth, height, width = out, (height + 1) // 2, (width + 1) // 2
+        self.blocks = nn.Sequential(*blocks)
+        self.linear = nn.Linear(height * width * depth, features)
+        self.feature_size = features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, C, H, W], floating point in [0, 1], to features [N, feature_size]."""
+        x = F.relu(self.blocks(images), inplace=True)
+        # Channels last in memory: this order flattens without a copy.
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        return F.relu(self.linear(x), inplace=True)
+
+
+def make_torso(spec: ObservationSpec, config: NetworkConfig) -> nn.Module:
+    """Make the torso that ``config`` describes.
+
+    Raises:
+        ConfigError: observations are not images.
+    """
+    if not spec.is_image:
+        raise ConfigError(
+            f"network=impala needs images, but observations are {spec.shape}; use network=mlp"
+        )
+    channels = [max(1, round(c * config.channel_multiplier)) for c in CHANNELS]
+    torso = Impala(spec.shape, channels, config.feature_size)
+    how = "xavier_uniform" if config.initialization == "auto" else config.initialization
+    initialize_torso(torso, how)
+    return torso.to(memory_format=torch.channels_last)

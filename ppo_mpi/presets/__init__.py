@@ -1,0 +1,1 @@
+"""Published settings by name, one YAML file each."""

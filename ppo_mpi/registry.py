@@ -1,0 +1,85 @@
+"""Names a user types -> where their code lives, as "module:function", imported on use.
+
+Adding an algorithm, a network or a suite is one file and one line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from ppo_mpi.errors import ConfigError
+
+ALGORITHMS = {
+    "ppo": "ppo_mpi.algorithms.ppo:PPO",
+}
+NETWORKS = {
+    "impala": "ppo_mpi.networks.impala:make_torso",
+    "mlp": "ppo_mpi.networks.mlp:make_torso",
+    "nature": "ppo_mpi.networks.nature:make_torso",
+}
+SUITES = {
+    "gym": "ppo_mpi.envs.gym_control:make_envs",
+    "probe": "ppo_mpi.envs.probe:make_envs",
+    "procgen": "ppo_mpi.envs.procgen:make_envs",
+}
+PROCGEN_GAMES = (
+    "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
+    "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",
+)  # fmt: skip
+
+# The preset that `train ENV` uses when none is named: an exact name first, then its suite.
+DEFAULT_PRESETS = {
+    "gym:CartPole-v1": "cartpole",
+    "gym:Acrobot-v1": "acrobot",
+    "gym:LunarLander-v3": "lunarlander",
+    "procgen": "procgen-easy",
+    "gym": "gym-control",
+    "probe": "probe",
+}
+
+
+def lookup(kind: str, table: dict[str, str], name: str) -> Any:
+    """Import and return what ``name`` stands for.
+
+    Raises:
+        ConfigError: the table has no such name; the message lists the known ones.
+    """
+    if name not in table:
+        raise ConfigError(unknown_name(kind, name, table))
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name: the nearest names first, else all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return f"unknown {kind} {name!r}; {hint}"
+
+
+def split_env_name(env: str) -> tuple[str, str]:
+    """Return (suite, task): ``"coinrun"`` and ``"procgen:coinrun"`` are the same.
+
+    A name without a suite is a Procgen game if there is one of that name, else a Gymnasium id.
+
+    Raises:
+        ConfigError: the suite or the Procgen game is unknown.
+    """
+    suite, colon, task = env.partition(":")
+    if not colon:
+        suite, task = ("procgen", env) if env in PROCGEN_GAMES else ("gym", env)
+    if suite not in SUITES:
+        raise ConfigError(unknown_name("environment suite", suite, SUITES))
+    if suite == "procgen" and task not in PROCGEN_GAMES:
+        raise ConfigError(unknown_name("Procgen game", task, PROCGEN_GAMES))
+    return suite, task
+
+
+def default_preset(env: str) -> str:
+    """Return the name of the preset registered for an environment."""
+    suite, task = split_env_name(env)
+    return DEFAULT_PRESETS.get(f"{suite}:{task}", DEFAULT_PRESETS[suite])

@@ -1,0 +1,66 @@
+"""train --dry-run: sizes, origins, and that nothing is written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ppo_mpi.cli import parse_command
+from ppo_mpi.config import flatten
+from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
+from ppo_mpi.modes.dry_run import duration, probe_config, rollout_memory, settings_table
+
+
+def test_the_table_has_every_setting_with_its_origin():
+    command = parse_command(["train", "CartPole-v1", "--seed", "3"])
+    lines = settings_table(command.config, command.origins)
+    rows = {line.split()[0]: line for line in lines if line.startswith("  ")}
+    assert set(rows) == set(flatten(command.config))
+    assert rows["seed"].split() == ["seed", "3", "command", "line"]
+    assert "preset cartpole:" in rows["discount"]
+    assert rows["hidden_sizes"].split()[1:3] == ["64", "64"]
+
+
+@pytest.mark.parametrize("preset", ["procgen-easy", "procgen-hard-500", "cartpole", "lunarlander"])
+@pytest.mark.parametrize("world_size", [1, 3, 8])
+def test_the_probe_is_short_and_valid(preset, world_size):
+    config = parse_command(["train", "--preset", preset]).config
+    probe = probe_config(config, world_size)
+    probe.validate(world_size)
+    assert probe.learning.num_minibatches <= probe.rollout_steps <= config.rollout_steps
+    bound = max(512 * world_size, config.environment.num_envs)
+    assert probe.learning.rollout_timesteps <= bound
+    assert probe.learning.num_epochs == config.learning.num_epochs
+
+
+def test_the_memory_of_a_rollout_is_counted_by_hand():
+    image = ObservationSpec((64, 64, 3), "uint8")
+    assert rollout_memory(2, 3, image, Discrete(15)) == 6 * (12_288 + 8 + 24 + 2)
+    vector = ObservationSpec((5,), "float32")
+    assert rollout_memory(1, 1, vector, Box((0.0,) * 2, (1.0,) * 2)) == 20 + 8 + 24 + 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(45.2, "45 s"), (720, "12 min"), (12_000, "3 h 20 min"), (363_600, "4 d 5 h")],
+)
+def test_times_are_read_at_a_glance(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_dry_run_measures_and_writes_nothing(tmp_path):
+    words = ["train", "CartPole-v1", "--dry-run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ppo_mpi", *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "environments 8 = 1 x 8" in done.stdout
+    assert "parameters   9,155" in done.stdout
+    assert "ETA" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,106 @@
+"""The settings: unique names, docstrings, ranges, and changing them by name."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import fields, replace
+
+import pytest
+
+from ppo_mpi import config as config_module
+from ppo_mpi import mode_config
+from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, with_values
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.mode_config import EvaluateConfig, check_levels, grid_shape
+
+
+def test_field_names_are_unique_in_the_whole_tree():
+    config = TrainConfig()
+    count = sum(len(fields(section)) for section in sections(config).values())
+    assert len(flatten(config)) == count
+
+
+@pytest.mark.parametrize("module", [config_module, mode_config])
+def test_every_field_has_a_docstring(module):
+    tree = ast.parse(inspect.getsource(module))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert classes
+    for cls in classes:
+        for field, after in zip(cls.body, [*cls.body[1:], None], strict=True):
+            if not isinstance(field, ast.AnnAssign) or cls.name == "TrainConfig":
+                continue
+            explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            assert explained, f"{cls.name}.{ast.unparse(field.target)} has no docstring"
+
+
+def test_defaults_are_valid():
+    TrainConfig().validate(world_size=64)
+    EvaluateConfig().validate(world_size=32)
+
+
+def test_values_are_set_by_name_and_lists_become_tuples():
+    config = with_values(TrainConfig(), {"hidden_sizes": [3, 4], "num_levels": 7})
+    assert config.network.hidden_sizes == (3, 4)
+    assert config.procgen.num_levels == 7
+    assert config.job == TrainConfig().job
+
+
+def test_setting_a_field_that_does_not_exist_is_an_error():
+    with pytest.raises(ConfigError, match="unknown setting nonsense"):
+        with_values(TrainConfig(), {"nonsense": 1})
+
+
+def test_flattening_and_setting_are_inverse():
+    config = with_values(TrainConfig(), {"seed": 3, "discount": 0.9, "env_kwargs": ["a=1"]})
+    assert with_values(TrainConfig(), flatten(config)) == config
+
+
+def test_rollouts_and_iterations_are_whole():
+    config = with_values(
+        TrainConfig(), {"num_envs": 8, "rollout_timesteps": 1_024, "total_timesteps": 100_000}
+    )
+    assert config.rollout_steps == 128
+    assert config.num_iterations == 97
+
+
+@pytest.mark.parametrize(
+    ("values", "world_size", "message"),
+    [
+        ({"num_envs": 6, "rollout_timesteps": 6}, 8, "num_envs=6 is fewer than world_size=8; use"),
+        ({"num_envs": 0}, 1, "num_envs=0 is too small; use 1 or more"),
+        ({"rollout_timesteps": 100}, 1, "rollout_timesteps=100 is not a multiple of num_envs=64"),
+        ({"discount": 1.5}, 1, "discount=1.5 is out of range; use 0 to 1"),
+        ({"learning_rate": 0.0}, 1, "learning_rate=0.0 must be greater than 0"),
+        ({"target_kl": -1.0}, 1, "target_kl=-1.0 must be greater than 0"),
+        ({"num_minibatches": 99_999}, 1, "num_minibatches=99999 is more than"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_the_remedy(values, world_size, message):
+    with pytest.raises(ConfigError) as caught:
+        with_values(TrainConfig(), values).validate(world_size)
+    assert message in str(caught.value)
+
+
+def test_a_resumed_run_may_change_how_long_but_not_what_is_learned():
+    allowed = resumable_fields()
+    assert {"total_timesteps", "max_seconds", "checkpoint_every", "display"} <= allowed
+    assert not {"env", "num_envs", "seed", "learning_rate", "num_levels"} & allowed
+
+
+def test_more_ranks_than_environments_cannot_evaluate():
+    with pytest.raises(ConfigError, match="num_envs=2 is fewer than world_size=4"):
+        replace(EvaluateConfig(), num_envs=2).validate(world_size=4)
+
+
+@pytest.mark.parametrize("levels", ["train", "test", "both", "0:10", "3", "3,7,12"])
+def test_levels_may_be_a_set_a_range_or_a_list(levels):
+    check_levels(levels, allow_both=True)
+
+
+def test_a_grid_is_rows_by_columns():
+    assert grid_shape("") == (1, 1)
+    assert grid_shape("2x3") == (2, 3)
+    for wrong in ("2", "2x", "0x3", "axb", "2x3x4"):
+        with pytest.raises(ConfigError, match="is not ROWSxCOLUMNS"):
+            grid_shape(wrong)
