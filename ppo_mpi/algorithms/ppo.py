@@ -19,6 +19,7 @@ from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.learning.update import Algorithm
 from ppo_mpi.networks.actor_critic import ActorCritic
 
+
 def ppo_loss(
     model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: float
 ) -> tuple[Tensor, Tensor]:

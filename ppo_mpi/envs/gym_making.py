@@ -81,7 +81,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
         except ImportError as error:
             # Gymnasium says so of ids whose environments have moved to another package.
             newest = _newest_version(env_id, gymnasium.registry)
-            raise ConfigError(f"{env_id}: {error}{newest}") from error
+            raise ConfigError(f"{env_id}: {str(error).rstrip('.')}{newest}") from error
         except (TypeError, ValueError) as error:
             named = ", ".join(f"{key}={value!r}" for key, value in env_kwargs.items())
             message = f"{env_id} does not take env_kwargs ({named}): {error}"
@@ -91,6 +91,10 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep Gymnasium's warnings and pygame's greeting off the console of every rank."""
+    # Frames are drawn in memory: pygame need not look for a display or a sound card, whose
+    # absence it reports on the console.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -87,7 +87,7 @@ def make_engine(
     if config.distribution_mode == "exploration":
         # It is one fixed level, and the library refuses to be told the levels.
         del settings["num_levels"], settings["start_level"]
-    return _engine_class()(
+    engine = _engine_class()(
         num=num,
         env_name=game,
         rand_seed=rand_seed,
@@ -95,6 +95,11 @@ def make_engine(
         render_mode="rgb_array" if render else None,
         **settings,
     )
+    # An engine that nobody closed is closed by the garbage collector, at any moment. The first
+    # look-up of a function in the library takes a lock that the interrupted code may hold: a
+    # deadlock, unless the look-up is done here.
+    _ = engine._c_lib.libenv_close
+    return engine
 
 
 def engine_levels(engine: Any) -> np.ndarray:

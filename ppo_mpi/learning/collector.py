@@ -6,6 +6,7 @@ Axes: T steps; B environments on this rank; K noise numbers of an action; A acti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class Actor:
         envs: VecEnvs,
         model: ActorCritic,
         seed: int,
-        split: str,
+        split: Literal["train", "test"],
         normalizer: ObservationNormalizer | None,
         workers: Workers | None = None,
     ) -> None:

@@ -6,6 +6,7 @@ Axes: B environments on this rank.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ppo_mpi.storage.logger import EpisodeRecord
 class EpisodeTracker:
     """Adds up raw rewards until an episode ends; carries unfinished ones over rollouts."""
 
-    def __init__(self, indices: Sequence[int], split: str) -> None:
+    def __init__(self, indices: Sequence[int], split: Literal["train", "test"]) -> None:
         """Start with fresh episodes.
 
         Args:

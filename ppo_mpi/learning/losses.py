@@ -94,8 +94,9 @@ def clipped_fraction(log_probs: Tensor, old_log_probs: Tensor, clip_range: float
     return ((ratio - 1).abs() > clip_range).float()
 
 
-def explained_variance(count: float, residuals: tuple[float, float], returns: tuple[float, float]
-                       ) -> float:
+def explained_variance(
+    count: float, residuals: tuple[float, float], returns: tuple[float, float]
+) -> float:
     """Return 1 - Var(returns - values) / Var(returns) from whole-job sums.
 
     Args:

@@ -38,9 +38,7 @@ class Workers:
         return map(function, pieces) if self._pool is None else self._pool.map(function, pieces)
 
 
-def outputs_in_rows(
-    model: ActorCritic, obs: Tensor, workers: Workers
-) -> tuple[Tensor, Tensor]:
+def outputs_in_rows(model: ActorCritic, obs: Tensor, workers: Workers) -> tuple[Tensor, Tensor]:
     """Return policy outputs [N, A] and values [N] for observations [N, ...], without gradients.
 
     ``ROWS`` observations go through the network at a time, the last ones padded with zeros.

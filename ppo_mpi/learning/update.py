@@ -220,14 +220,15 @@ def value_statistics(batch: Batch, comm: Communicator) -> dict[str, float]:
     """Return the explained variance and the means of values and returns. Collective."""
     returns, values = batch.returns.double(), batch.rollout.values.double()
     residuals = returns - values
-    local = [returns.numel(), returns.sum(), (returns**2).sum(), residuals.sum(),
-             (residuals**2).sum(), values.sum()]  # fmt: skip
-    sums = comm.sum(np.array([float(x) for x in local]))  # collective
-    count = float(sums[0])
+    count = torch.full((), returns.numel(), dtype=torch.float64, device=returns.device)
+    local = torch.stack([count, returns.sum(), (returns**2).sum(), residuals.sum(),
+                         (residuals**2).sum(), values.sum()])  # fmt: skip
+    sums = comm.sum(local.cpu().numpy())  # collective
+    total = float(sums[0])
     return {
         "explained_variance": explained_variance(
-            count, (float(sums[3]), float(sums[4])), (float(sums[1]), float(sums[2]))
+            total, (float(sums[3]), float(sums[4])), (float(sums[1]), float(sums[2]))
         ),
-        "mean_value": float(sums[5]) / count,
-        "mean_return_target": float(sums[1]) / count,
+        "mean_value": float(sums[5]) / total,
+        "mean_return_target": float(sums[1]) / total,
     }

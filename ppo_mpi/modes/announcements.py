@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
+from typing import Any
 
 from ppo_mpi.build import Run
-from ppo_mpi.config import TrainConfig
+from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.modes.opening import Opening
+from ppo_mpi.registry import split_env_name
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.logger import Logger
 
@@ -18,6 +21,8 @@ def announce(
     """Print, on rank 0, what is about to run and where."""
     if not comm.is_root or config.job.display == "off":
         return
+    for line in settings_lines(config):
+        logger.message(line)
     num_envs, world_size = config.environment.num_envs, comm.world_size
     each = num_envs // world_size
     dealt = f"{each}" if num_envs % world_size == 0 else f"{each} to {each + 1}"
@@ -81,3 +86,20 @@ def say_goodbye(run_dir: Path, run: Run, reason: str) -> None:
         f"  python -m ppo_mpi record --run {name}\n"
         f"  python -m ppo_mpi evaluate --run {name}"
     )
+
+
+def settings_lines(config: TrainConfig) -> list[str]:
+    """Return the resolved config for the console: a paragraph for each section."""
+    lines = []
+    for name, section in sections(config).items():
+        if name == "procgen" and split_env_name(config.environment.env)[0] != "procgen":
+            continue
+        words = " ".join(f"{key}={_shown(value)}" for key, value in vars(section).items())
+        lines += textwrap.wrap(f"{name}: {words}", 100, subsequent_indent="  ")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "''"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "''"

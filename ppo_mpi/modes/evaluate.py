@@ -318,7 +318,7 @@ def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]
 def level_words(agent: Agent, levels: str) -> str:
     """Return how a set of levels is called in reports."""
     if not agent.has_levels or levels not in ("train", "test"):
-        return levels if agent.has_levels else "-"
+        return levels if agent.has_levels else "all"
     count = agent.config.procgen.num_levels
     if not count:
         return "all levels"

@@ -39,14 +39,15 @@ class ActorCritic(nn.Module):
         self.torso = make_torso(obs_spec, config)
         # None when policy and value share one torso.
         self.value_torso = None if config.shared_torso else make_torso(obs_spec, config)
-        discrete = isinstance(action_spec, Discrete)
-        outputs = action_spec.num_actions if discrete else len(action_spec.low)
+        if isinstance(action_spec, Discrete):
+            outputs = action_spec.num_actions
+        else:
+            outputs = len(action_spec.low)
+            self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std))
         self.policy_head = nn.Linear(self.torso.feature_size, outputs)
         self.value_head = nn.Linear(self.torso.feature_size, 1)
         initialize(self.policy_head, "orthogonal", 0.01)
         initialize(self.value_head, "orthogonal", 1.0)
-        if not discrete:
-            self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std))
 
     def prepare(self, obs: Tensor) -> Tensor:
         """Turn observations into what a torso takes.

@@ -62,4 +62,7 @@ def make_torso(spec: ObservationSpec, config: NetworkConfig) -> nn.Module:
     torso = Nature(spec.shape, channels, config.feature_size)
     how = "orthogonal" if config.initialization == "auto" else config.initialization
     initialize_torso(torso, how)
-    return torso.to(memory_format=torch.channels_last)
+    for convolution in torso.modules():
+        if isinstance(convolution, nn.Conv2d):
+            convolution.weight.data = convolution.weight.data.to(memory_format=torch.channels_last)
+    return torso

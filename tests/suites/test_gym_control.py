@@ -1,23 +1,21 @@
-"""Gymnasium environments: spaces, ends, streams by environment, exact states, refusals."""
+"""Gymnasium environments: spaces, ends, streams by environment, exact states."""
 
 from __future__ import annotations
 
-import json
-import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-gymnasium = pytest.importorskip("gymnasium")
+pytest.importorskip("gymnasium")
 
+import gymnasium
 from gymnasium import spaces
 
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.gym_control import make_envs
-from ppo_mpi.errors import CheckpointError, ConfigError, MissingPackageError
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.seeding import stream_seed
 
 SAVABLE = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"]
@@ -51,7 +49,7 @@ class Echo(gymnasium.Env[Any, Any]):
 @pytest.fixture(autouse=True)
 def echo() -> Iterator[None]:
     Echo.actions = []
-    gymnasium.register("Echo-v0", entry_point=Echo)
+    gymnasium.register("Echo-v0", entry_point=f"{__name__}:Echo")
     yield
     del gymnasium.registry["Echo-v0"]
 
@@ -115,7 +113,7 @@ def test_saved_environments_go_on_exactly_in_other_slots(task: str) -> None:
         assert vector.set_states([states[2], states[1]]) == []
         np.testing.assert_array_equal(vector.observe(), shown[[2, 1]])
     num_ends = 0
-    for actions in random_actions(envs, 600, seed=1):
+    for actions in random_actions(envs, 1000, seed=1):
         result = envs.step(actions)
         num_ends += int((result.terminated | result.truncated).sum())
         for vector in (other, fresh):
@@ -254,9 +252,8 @@ def test_spaces_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> No
             f"Echo-v0 has the action space {space}; use an environment with Discrete actions or "
             "a Box of real numbers"
         )
-    space = spaces.Sequence(spaces.Discrete(3))
     with pytest.raises(ConfigError, match="Echo-v0 has the observation space Sequence.* no vector"):
-        make_echo(monkeypatch, observation_space=space)
+        make_echo(monkeypatch, observation_space=spaces.Sequence(spaces.Discrete(3)))
 
 
 def test_arguments_reach_the_environment_with_the_types_of_yaml() -> None:
@@ -269,58 +266,6 @@ def test_arguments_reach_the_environment_with_the_types_of_yaml() -> None:
     small.reset()
     assert not np.array_equal(small.step(still).obs, plain.step(still).obs)
     make("FrozenLake-v1", [0], 3, "is_slippery=false", "map_name=8x8").reset()
-
-
-@pytest.mark.parametrize(
-    ("task", "env_kwargs", "message"),
-    [
-        ("CartPol-v1", (), "unknown Gymnasium environment 'CartPol-v1'; did you mean CartPole-v"),
-        ("nowhere/CartPole-v1", (), "unknown Gymnasium environment 'nowhere/CartPole-v1'; did you"),
-        ("CartPole-v9", (), "CartPole-v9: Environment version `v9` for environment `CartPole`"),
-        ("LunarLander-v2", (), "LunarLander-v2: Environment version v2 for `LunarLander` is depre"),
-        ("Hopper-v2", (), "gymnasium-robotics); use Hopper-v5"),
-        ("CartPole-v1", ("speed=3",), "CartPole-v1 does not take env_kwargs (speed=3): "),
-        ("CartPole-v1", ("speed",), "env_kwargs='speed' is not of the form key=value"),
-        ("CartPole-v1", ("=3",), "env_kwargs='=3' is not of the form key=value"),
-        ("CartPole-v1", ("speed=[3",), "env_kwargs='speed=[3': its value is no YAML"),
-    ],
-)  # fmt: skip
-def test_what_gymnasium_does_not_take_is_one_clear_message(
-    task: str, env_kwargs: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        make(task, [0], 3, *env_kwargs)
-    assert message in str(caught.value)
-
-
-def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown Gymnasium option 'env_kwarg'; did you mean env"):
-        make_envs("CartPole-v1", [0], 0, options={"env_kwarg": ()})
-
-
-def test_missing_packages_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "Box2D", None)
-    for module in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
-        monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(MissingPackageError) as caught:
-        make("LunarLander-v3", [0])
-    assert str(caught.value) == (
-        'LunarLander-v3 needs a package that is not installed: pip install "ppo_mpi[classic]"'
-    )
-    monkeypatch.setitem(sys.modules, "gymnasium", None)
-    with pytest.raises(MissingPackageError, match="CartPole-v1 needs gymnasium .*ppo_mpi.classic"):
-        make("CartPole-v1", [0])
-
-
-def test_gymnasiums_warnings_are_kept_quiet(capfd: pytest.CaptureFixture[str]) -> None:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        envs = make("CartPole-v0", [0], render=True)
-        envs.reset()
-        assert envs.render()[0].shape == (400, 600, 3)
-        envs.close()
-    assert [str(warning.message) for warning in caught] == []
-    assert capfd.readouterr() == ("", "")
 
 
 def test_frames_are_pictures_of_each_slot() -> None:
@@ -351,35 +296,3 @@ def test_unsavable_environments_begin_fresh_episodes() -> None:
     assert envs.get_states() == [None, None]
     assert envs.set_states([None, None]) == [0, 1]
     assert envs.observe().argmax(axis=1).tolist() == [0, 0]
-
-
-def test_states_of_others_and_damaged_ones_are_refused_before_anything_changes() -> None:
-    envs = make("CartPole-v1", [3, 4])
-    envs.reset()
-    states = envs.get_states()
-    shown = envs.step(np.zeros(2, np.int64)).obs
-    other = make("Pendulum-v1", [0])
-    other.reset()
-    saved = json.loads(states[1] or b"")
-
-    def refused(state: bytes, message: str) -> None:
-        with pytest.raises(CheckpointError, match=f"the saved state of environment 4 .*{message}"):
-            envs.set_states([states[0], state])
-        np.testing.assert_array_equal(envs.observe(), shown)
-
-    foreign = other.get_states()[0]
-    assert foreign is not None
-    refused(foreign, "Pendulum-v1.*this environment .*CartPole-v1")
-    refused(b"", "is damaged: JSONDecodeError")
-    refused((states[1] or b"")[:200], "is damaged: JSONDecodeError")
-    refused(b"[1]", "is damaged: TypeError")
-    refused(b"{}", "is damaged: KeyError")
-    refused(json.dumps({**saved, "attributes": {}}).encode(), "is damaged: KeyError 'state'")
-    refused(json.dumps({**saved, "generator": {"bit_generator": "X"}}).encode(), "is damaged")
-    refused(json.dumps({**saved, "elapsed_steps": None}).encode(), "do not both have a time limit")
-    odd = {"array": ["a"], "dtype": "O", "shape": [1]}
-    refused(json.dumps({**saved, "obs": odd}).encode(), "is damaged: ValueError the type object")
-    short = {"array": [1.0], "dtype": "<f4", "shape": [1]}
-    refused(json.dumps({**saved, "obs": short}).encode(), r"an observation \(1,\) float32 instead")
-    with pytest.raises(CheckpointError, match="1 saved environments do not fit 2 slots"):
-        envs.set_states(states[:1])

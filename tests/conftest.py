@@ -1,0 +1,84 @@
+"""What all tests share: the job that they run in, and the end of it when one rank fails.
+
+The tests of ``tests/mpi`` and ``tests/learning`` that take ``comm`` run on any number of ranks:
+plain ``pytest`` runs them on one, ``python tests/on_ranks.py 2 tests/mpi`` on two. Tests that do
+not take it would do the same on every rank; on several ranks they are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ppo_mpi.distributed.communicator import Communicator
+
+# Before torch is imported, and for every process that a test starts: small tests lose by threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+HANG_TIMEOUT_SECONDS = 120.0
+"""Longest wait for another rank; less than the time limit of a test."""
+SECONDS_FOR_ROOT = 1.0
+"""How long other ranks hold back a failure, so that one common to all is shown by rank 0."""
+
+
+class _Job:
+    """The communicator, once joined."""
+
+    comm: Communicator | None = None
+
+    @classmethod
+    def join(cls) -> Communicator:
+        """Return the job's communicator; join it at the first call. Collective."""
+        if cls.comm is None:
+            from ppo_mpi.distributed.communicator import connect
+
+            cls.comm = connect(HANG_TIMEOUT_SECONDS)  # collective
+        return cls.comm
+
+
+@pytest.fixture(scope="session")
+def comm() -> Communicator:
+    """Return the communicator of the job that pytest was started in: one rank, or several."""
+    return _Job.join()
+
+
+@pytest.fixture
+def shared_tmp_path(comm: Communicator, tmp_path: Path) -> Path:
+    """Return one empty folder for all ranks: rank 0's ``tmp_path``. Collective."""
+    path: Path = comm.broadcast_object(tmp_path)  # collective
+    return path
+
+
+def _is_launched() -> bool:
+    from ppo_mpi.distributed.guard import launched_rank
+
+    return launched_rank(os.environ) is not None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that take ``comm`` when a launcher started this pytest."""
+    if not _is_launched():
+        return
+    kept = [item for item in items if "comm" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """End the job when a test fails on this rank: the others may wait for it in a collective."""
+    job = _Job.comm
+    if not report.failed or job is None or job.world_size == 1:
+        return
+    if not job.is_root:
+        time.sleep(SECONDS_FOR_ROOT)
+    lines = [f"\nFAILED on rank {job.rank} of {job.world_size}: {report.nodeid} ({report.when})"]
+    lines += [report.longreprtext]
+    lines += [f"--- {title}\n{text}" for title, text in report.sections]
+    print("\n".join(lines), flush=True)
+    job.abort(1)
