@@ -78,7 +78,7 @@ def read_description() -> str:
 setup(
     name="ppo_mpi",
     version=read_version(),
-    description="PPO and its relatives, distributed with MPI: the same result on any number of ranks",
+    description="PPO and its relatives, distributed with MPI: one result on any number of ranks",
     long_description=read_description(),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",

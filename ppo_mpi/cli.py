@@ -67,7 +67,7 @@ MODES = {
     "doctor": Mode(DoctorConfig, "check the installation and say what to do"),
 }
 
-# Names that the reference systems' users know -> ours, where the meaning is the same.
+# Names that users of other systems know -> ours, where the meaning is the same.
 OLD_NAMES = {
     "env_name": "env", "env_id": "env", "environment": "env",
     "exp_name": "run", "model_name": "run",

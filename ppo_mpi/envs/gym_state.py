@@ -124,7 +124,7 @@ def apply_state(env: Any, saved: SavedEnv) -> None:
     env.unwrapped.np_random.bit_generator.state = saved.generator
     limit = _time_limit(env)
     if limit is not None:
-        pass
+        limit._elapsed_steps = saved.elapsed_steps
 
 
 def _class_name(env: Any) -> str:

@@ -123,9 +123,9 @@ def train(
     ending = None
     while ending is None:
         metrics, episodes = run_iteration(run, config, comm)  # collective
-        if evaluator is not None:
-            evaluated = progress.iteration % job.eval_every == 0
-            metrics |= evaluator.metrics(comm) if evaluated else NOT_EVALUATED  # collective
+        metrics |= NOT_EVALUATED  # always columns of the log, so that they may begin on a resume
+        if evaluator is not None and progress.iteration % job.eval_every == 0:
+            metrics |= evaluator.metrics(comm)  # collective
         if comm.is_root:
             logger.log(progress.iteration, progress.timesteps, metrics, episodes)
         ending = agree_to_end(run, config, comm, started)  # collective

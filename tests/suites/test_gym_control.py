@@ -278,6 +278,18 @@ def test_frames_are_pictures_of_each_slot() -> None:
     assert not np.array_equal(frames[0], frames[1])
 
 
+@pytest.mark.parametrize("task", SAVABLE)
+def test_restored_environments_look_the_same(task: str) -> None:
+    envs, other = make(task, [0], render=True), make(task, [1], render=True)
+    envs.reset()
+    other.reset()
+    for actions in random_actions(envs, 5):
+        envs.step(actions)
+    assert not np.array_equal(other.render()[0], envs.render()[0])
+    other.set_states(envs.get_states())
+    np.testing.assert_array_equal(other.render()[0], envs.render()[0])
+
+
 def test_no_environments_still_have_spaces() -> None:
     envs = make("Pendulum-v1", [])
     assert envs.obs_spec == ObservationSpec((3,), "float32")
