@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ppo_mpi.agent import Agent, load_agent
-from ppo_mpi.config import TrainConfig, with_values
+from ppo_mpi.cli import parse_command
+from ppo_mpi.config import with_values
 from ppo_mpi.distributed.communicator import Communicator, connect
 from ppo_mpi.modes.evaluate import EvaluationResult, evaluate_agent
 from ppo_mpi.modes.train import train_command
@@ -13,21 +14,31 @@ from ppo_mpi.modes.train import train_command
 __all__ = ["Agent", "evaluate", "load_agent", "train"]
 
 
-def train(comm: Communicator | None = None, **settings: Any) -> int:
-    """Train a run with the defaults and these settings; resume it if it exists. Collective.
+def train(
+    env: str = "",
+    preset: str = "",
+    *,
+    clobber: bool = False,
+    comm: Communicator | None = None,
+    **settings: Any,
+) -> int:
+    """Train a run, or go on with it, as ``python -m ppo_mpi train`` does. Collective.
 
     Args:
+        env: environment; empty takes the preset's, or coinrun.
+        preset: published settings by name; empty takes the one registered for the environment.
+        clobber: whether to start over a run of the same name.
         comm: the job; None joins the one that a launcher started, if any.
-        settings: config fields by name, for example ``env="CartPole-v1", num_envs=8``; also
-            ``clobber=True`` to start over.
+        settings: config fields by name, for example ``num_envs=8``; stronger than the preset.
 
     Returns:
         0, or 75 if the run was stopped by a signal and can go on.
     """
-    clobber = bool(settings.pop("clobber", False))
-    config = with_values(TrainConfig(), settings)
+    words = [f"--{key}={value}" for key, value in (("env", env), ("preset", preset)) if value]
+    command = parse_command(["train", *words])
+    config = with_values(command.config, settings)
     comm = comm or connect(config.job.hang_timeout_seconds)
-    return train_command(config, settings | {"clobber": clobber}, comm)
+    return train_command(config, command.given | settings | {"clobber": clobber}, comm)
 
 
 def evaluate(
