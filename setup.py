@@ -42,8 +42,8 @@ EXTRAS = {
     "atari": ["ale-py>=0.11"],
     "mujoco": ["mujoco>=3.17,<3.18", "imageio>=2.14.1"],
     "dmc": ["dm-control==1.0.50", "mujoco>=3.17,<3.18"],  # a pair: each fits one of the other
-    # Beyond 3.11 there is no wheel, and a build from source takes many minutes.
-    "pybullet": ['pybullet>=3.2.5; python_version < "3.12"', "packaging"],
+    # Elsewhere there is no wheel, and a build from source takes many minutes.
+    "pybullet": [f'pybullet>=3.2.5; python_version < "3.12" and {X86}', "packaging"],
     "video": ["imageio-ffmpeg>=0.3"],
     "plot": ["matplotlib>=3.7"],
     "tracking": ["tensorboard>=2.12", "wandb>=0.16"],

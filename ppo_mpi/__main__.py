@@ -131,7 +131,7 @@ def _run_on_all_ranks(command: Command) -> int:
         from ppo_mpi.distributed.signals import restore_handlers
 
         settings = command.config.job if command.mode == "train" else command.config
-        comm = connect(hang_timeout_seconds=settings.hang_timeout_seconds)
+        comm = connect(hang_timeout_seconds=settings.hang_timeout_seconds)  # collective
         command.config.validate(comm.world_size)
         if not comm.is_root:
             redirect_output(_rank_log(command, comm.rank))
@@ -139,16 +139,16 @@ def _run_on_all_ranks(command: Command) -> int:
             restore_handlers()
             from ppo_mpi.modes.evaluate import evaluate_command
 
-            return evaluate_command(command.config, comm)
+            return evaluate_command(command.config, comm)  # collective
         if command.dry_run:
             restore_handlers()
             from ppo_mpi.modes.dry_run import dry_run_command
 
-            return dry_run_command(command.config, command.origins, comm)
+            return dry_run_command(command.config, command.origins, comm)  # collective
         from ppo_mpi.modes.train import train_command
 
         given = command.given | {"clobber": command.clobber}
-        return train_command(command.config, given, comm)
+        return train_command(command.config, given, comm)  # collective
     except BaseException as error:
         return _fail(error, comm, console)
 

@@ -37,8 +37,9 @@ def train(
     words = [f"--{key}={value}" for key, value in (("env", env), ("preset", preset)) if value]
     command = parse_command(["train", *words])
     config = with_values(command.config, settings)
-    comm = comm or connect(config.job.hang_timeout_seconds)
-    return train_command(config, command.given | settings | {"clobber": clobber}, comm)
+    comm = comm or connect(config.job.hang_timeout_seconds)  # collective
+    given = command.given | settings | {"clobber": clobber}
+    return train_command(config, given, comm)  # collective
 
 
 def evaluate(
@@ -53,4 +54,5 @@ def evaluate(
         greedy: the most likely action instead of a sampled one.
         seed: of the episodes and the actions.
     """
-    return evaluate_agent(agent, levels, episodes, seed, greedy, 32, Communicator())
+    alone = Communicator()
+    return evaluate_agent(agent, levels, episodes, seed, greedy, 32, alone)  # collective

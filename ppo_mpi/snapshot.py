@@ -101,7 +101,7 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     state, tensors = checkpoint.state, checkpoint.tensors
     try:
         run.model.load_state_dict(tensors["model"])
-        run.learner.load_optimizer_tensors(tensors.get("optimizer", {}))
+        run.learner.load_optimizer_tensors(tensors["optimizer"])
         load_moments(_moments(run), tensors.get("normalizers", {}))
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(

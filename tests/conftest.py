@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from on_ranks import LAUNCHER_SETTINGS
 
 if TYPE_CHECKING:
     from ppo_mpi.distributed.communicator import Communicator
 
 # Before torch is imported, and for every process that a test starts: small tests lose by threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+for _name, _value in LAUNCHER_SETTINGS.items():
+    os.environ.setdefault(_name, _value)
 
 HANG_TIMEOUT_SECONDS = 120.0
 """Longest wait for another rank; less than the time limit of a test."""

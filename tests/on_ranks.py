@@ -50,7 +50,8 @@ def launch(num_ranks: str, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="ppo_mpi_ranks_") as folder:
         this_file = str(Path(__file__).resolve())
         rank_command = [sys.executable, this_file, "--output", folder, *arguments]
-        job = subprocess.Popen([mpirun, "-np", num_ranks, *rank_command], env=environ)
+        command = [mpirun, "-np", num_ranks, *rank_command]
+        job = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL)
         try:
             status = job.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -83,6 +84,7 @@ def be_a_rank(folder: str, arguments: list[str]) -> int:
         folder: where the other ranks than 0 print to.
         arguments: pytest's.
     """
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     import pytest
 
     from ppo_mpi.distributed.guard import launched_rank

@@ -131,7 +131,7 @@ class Actor:
         actions = distribution.sample(noise)
         log_probs = distribution.log_prob(actions)
         result = self.envs.step(actions.cpu().numpy())
-        self.episodes += self.tracker.add(result, iteration)
+        self.episodes += self.tracker.add(result, iteration + 1)  # logs count them from 1
         self._obs = self.prepare(result.obs)
         return Transition(obs, actions, log_probs, values, result)
 

@@ -79,8 +79,10 @@ class Learner:
             prefix = f"{name}/"
             for key, value in tensors.items():
                 if key.startswith(prefix):
-                    like = torch.empty_like(parameter) if value.dim() else value.clone()
-                    self.optimizer.state[parameter][key[len(prefix) :]] = like.copy_(value)
+                    # Moments lie in memory as the parameter does; the count of steps is a scalar.
+                    like = parameter if value.dim() else value.to(parameter.device)
+                    state = torch.empty_like(like).copy_(value)
+                    self.optimizer.state[parameter][key[len(prefix) :]] = state
 
 
 def update(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -274,29 +275,14 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
 
 def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]) -> None:
     """Print the table and write the JSON file."""
-    table = Table(title=f"{agent.run_name} at {agent.timesteps:,} timesteps")
-    for column in ("levels", "episodes", "mean return", "95 % interval", "median", "min", "max",
-                   "length", "normalized"):  # fmt: skip
-        table.add_column(column, justify="left" if column == "levels" else "right")
-    summaries = {}
-    for result in results:
-        figures = summaries[level_words(agent, result.levels)] = result.summary()
-        spread = interval = ""
-        if figures["interval_95"]:
-            spread = f" ± {figures['standard_error']:.3f}"
-            interval = "{:.3f} to {:.3f}".format(*figures["interval_95"])
-        score = figures["normalized_score"]
-        table.add_row(
-            level_words(agent, result.levels),
-            f"{figures['episodes']}",
-            f"{figures['mean_return']:.3f}{spread}",
-            interval,
-            f"{figures['median_return']:g}",
-            f"{figures['min_return']:g}",
-            f"{figures['max_return']:g}",
-            f"{figures['mean_length']:.1f}",
-            "" if score is None else f"{score:.3f}",
-        )
+    summaries = {level_words(agent, r.levels): r.summary() for r in results}
+    table = Table(title=f"{agent.run_name} at {agent.timesteps:,} timesteps", box=SIMPLE_HEAD)
+    table.add_column("levels")
+    for name in summaries:
+        table.add_column(name, justify="right")
+    cells = [table_cells(figures) for figures in summaries.values()]
+    for row in cells[0]:
+        table.add_row(row, *(column[row] for column in cells))
     Console().print(table)
     if config.json:
         document = {
@@ -313,6 +299,25 @@ def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]
             },
         }
         write_atomically(Path(config.json), json.dumps(document, indent=1).encode() + b"\n")
+
+
+def table_cells(figures: dict[str, Any]) -> dict[str, str]:
+    """Return row -> cell of the table, from an evaluation's ``summary``."""
+    mean = f"{figures['mean_return']:.3f}"
+    interval = "-"
+    if figures["interval_95"]:
+        mean += f" ± {figures['standard_error']:.3f}"
+        interval = "{:.3f} to {:.3f}".format(*figures["interval_95"])
+    score = figures["normalized_score"]
+    return {
+        "episodes": f"{figures['episodes']}",
+        "mean return ± s.e.": mean,
+        "95 % interval": interval,
+        "median return": f"{figures['median_return']:g}",
+        "lowest, highest": f"{figures['min_return']:g}, {figures['max_return']:g}",
+        "mean length": f"{figures['mean_length']:.1f}",
+        "normalized score": "-" if score is None else f"{score:.3f}",
+    }
 
 
 def level_words(agent: Agent, levels: str) -> str:

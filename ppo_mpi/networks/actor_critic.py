@@ -12,6 +12,7 @@ from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ActionSpec, Discrete, ObservationSpec
 from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, Distribution
 from ppo_mpi.networks.initialization import initialize
+from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.registry import NETWORKS, lookup
 
 
@@ -44,8 +45,8 @@ class ActorCritic(nn.Module):
         else:
             outputs = len(action_spec.low)
             self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std))
-        self.policy_head = nn.Linear(self.torso.feature_size, outputs)
-        self.value_head = nn.Linear(self.torso.feature_size, 1)
+        self.policy_head = AlignedLinear(self.torso.feature_size, outputs)
+        self.value_head = AlignedLinear(self.torso.feature_size, 1)
         initialize(self.policy_head, "orthogonal", 0.01)
         initialize(self.value_head, "orthogonal", 1.0)
 

@@ -13,6 +13,7 @@ from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks.initialization import initialize_torso
+from ppo_mpi.networks.linear import AlignedLinear
 
 CHANNELS = (16, 32, 32)
 
@@ -52,7 +53,7 @@ class Impala(nn.Module):
             ]
             depth, height, width = out, (height + 1) // 2, (width + 1) // 2
         self.blocks = nn.Sequential(*blocks)
-        self.linear = nn.Linear(height * width * depth, features)
+        self.linear = AlignedLinear(height * width * depth, features)
         self.feature_size = features
 
     def forward(self, images: Tensor) -> Tensor:

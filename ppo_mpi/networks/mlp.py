@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.networks.initialization import initialize_torso
+from ppo_mpi.networks.linear import AlignedLinear
 
 
 class Mlp(nn.Module):
@@ -21,7 +22,7 @@ class Mlp(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for size, out in zip(sizes, sizes[1:], strict=False):
-            layers += [nn.Linear(size, out), activation()]
+            layers += [AlignedLinear(size, out), activation()]
         self.layers = nn.Sequential(*layers)
         self.feature_size = sizes[-1]
 

@@ -13,6 +13,7 @@ from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks.initialization import initialize_torso
+from ppo_mpi.networks.linear import AlignedLinear
 
 CHANNELS = (32, 64, 64)
 KERNELS = (8, 4, 3)
@@ -37,7 +38,7 @@ class Nature(nn.Module):
             depth = out
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
         self.convolutions = nn.Sequential(*layers)
-        self.linear = nn.Linear(height * width * depth, features)
+        self.linear = AlignedLinear(height * width * depth, features)
         self.feature_size = features
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,0 +1,77 @@
+# make train   set up and train a first agent          make test   set up and run every test
+# make help    all targets
+
+PYTHON ?= python3
+VENV   := .venv
+RANKS  ?= 2
+RUN    ?= coinrun-quick
+ARGS   ?=
+
+BIN   := $(VENV)/bin
+TRAIN := $(VENV)/.installed-for-training
+TEST  := $(VENV)/.installed-for-tests
+NEEDS := setup.py constraints.txt pyproject.toml
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help train setup check lint types unit test test-mpi bench clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'variables: PYTHON=$(PYTHON) (3.10 to 3.12), RANKS=$(RANKS), RUN=$(RUN), ARGS="--seed 1 ..."'
+
+# One pip call for everything, so that one resolution decides. The versions in constraints.txt were
+# tested on 3.11; some of them do not exist for 3.10.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
+	  echo 'Procgen needs Python 3.10 to 3.12, and $(PYTHON) is another: make PYTHON=python3.11'; \
+	  exit 1; }
+	@test -x $(BIN)/pip || { echo 'making $(VENV)'; $(PYTHON) -m venv $(VENV); }
+	@echo 'installing $(1) into $(VENV): a minute or two, once'
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  && constraint='--constraint constraints.txt' || constraint=''; \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check \
+	    $$constraint --editable '$(1)'
+	@touch $(2)
+endef
+
+# What training needs is there after half the time of what the tests need.
+$(TRAIN): $(NEEDS)
+	$(call install,.[mpich],$@)
+
+$(TEST): $(NEEDS)
+	$(call install,.[all$(,)mpich$(,)dev],$@ $(TRAIN))
+, := ,
+
+setup: $(TRAIN) ## make .venv with what training needs
+
+train: $(TRAIN) ## set up, and train CoinRun on two ranks for about three minutes
+	@$(BIN)/mpirun -np $(RANKS) $(BIN)/python -m ppo_mpi train coinrun \
+	  --preset procgen-quick --run $(RUN) $(ARGS)
+	@echo '(python is that of $(VENV): source $(BIN)/activate)'
+
+lint: $(TEST)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(TEST)
+	$(BIN)/mypy
+
+unit: $(TEST)
+	$(BIN)/python -m pytest -q -rs tests/unit tests/layout
+
+check: lint types unit ## format, lint, types, unit and layout tests
+
+test-mpi: $(TEST) ## the tests of several ranks, on 2 and on 3
+	$(BIN)/python tests/on_ranks.py 2 -q tests/mpi $(wildcard tests/learning)
+	$(BIN)/python tests/on_ranks.py 3 -q tests/mpi
+
+test: lint types test-mpi ## set up, and run every check and test
+	$(BIN)/python -m pytest -rs --durations=10 tests
+
+bench: $(TEST) ## measure timesteps per second on 1 and 2 ranks
+	$(BIN)/python benchmarks/throughput.py --ranks 1,2 --iterations 5 $(ARGS)
+
+clean: ## remove .venv, caches and what builds leave; runs and videos stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Starts whole jobs for tests: ``python -m ppo_mpi ...`` on one rank or several."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from on_ranks import LAUNCHER_SETTINGS, find_mpirun
+
+from ppo_mpi.distributed.guard import LAUNCHER_VARIABLES
+
+TIMEOUT_SECONDS = 240
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def job_command(num_ranks: int, words: list[str]) -> list[str]:
+    """Return the command that runs Python with ``words`` on that many ranks; 0 = no launcher."""
+    if num_ranks == 0:
+        return [sys.executable, *words]
+    mpirun = find_mpirun()
+    if mpirun is None:
+        pytest.skip("needs an MPI launcher: pip install mpich")
+    return [mpirun, "-np", str(num_ranks), sys.executable, *words]
+
+
+def job_environment() -> dict[str, str]:
+    """Return an environment as if no launcher had started this process."""
+    of_launchers = {name for pair in LAUNCHER_VARIABLES.values() for name in pair}
+    environ = {k: v for k, v in os.environ.items() if k not in of_launchers}
+    path = os.pathsep.join([str(REPOSITORY), environ.get("PYTHONPATH", "")])
+    return environ | LAUNCHER_SETTINGS | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
+def start_job(num_ranks: int, *words: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start ``python -m ppo_mpi words`` on that many ranks (0 = no launcher)."""
+    return subprocess.Popen(
+        job_command(num_ranks, ["-m", "ppo_mpi", *words]),
+        cwd=cwd,
+        env=job_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_job(
+    num_ranks: int, *words: str, cwd: Path, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m ppo_mpi words`` to its end; it must leave with ``status``."""
+    return run_python(num_ranks, ["-m", "ppo_mpi", *words], cwd=cwd, status=status)
+
+
+def run_python(
+    num_ranks: int, words: list[str], cwd: Path, status: int | None = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with ``words`` on that many ranks; with a ``status``, it must leave with it."""
+    done = subprocess.run(
+        job_command(num_ranks, words),
+        cwd=cwd,
+        env=job_environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    report = f"{words} on {num_ranks} ranks left with {done.returncode}:\n"
+    report += done.stdout[-3000:] + done.stderr[-3000:]
+    assert status is None or done.returncode == status, report
+    return done

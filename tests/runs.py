@@ -1,0 +1,88 @@
+"""Small jobs whose runs are compared, and what two runs must have in common."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from ppo_mpi.storage.run_folder import checkpoints_of
+
+# 8 environments x 64 steps an iteration, exact arithmetic, everything that has a state switched on.
+COMMON = [
+    "--num-envs", "8", "--rollout-timesteps", "512", "--num-epochs", "2", "--num-minibatches", "3",
+    "--seed", "3", "--precision", "float32", "--learning-rate-schedule", "constant",
+    "--normalize-rewards", "true", "--display", "off",
+]  # fmt: skip
+JOBS = {
+    "starpilot": [
+        "starpilot", "--channel-multiplier", "0.5", "--feature-size", "64", "--num-levels", "20",
+        "--num-test-envs", "2", *COMMON,
+    ],
+    "CartPole": [
+        "CartPole-v1", "--normalize-observations", "true", "--eval-every", "2",
+        "--eval-episodes", "3", *COMMON,
+    ],
+    "probe:box": ["probe:box", "--normalize-observations", "true", *COMMON],
+}  # fmt: skip
+ITERATION = 512
+CLOCK = {"wall_seconds", "timesteps_per_second", "collect_seconds", "update_seconds",
+         "communication_seconds"}  # fmt: skip
+"""Columns of progress.csv that no two runs share."""
+
+
+def newest(run_dir: Path) -> Path:
+    """Return a run's newest checkpoint."""
+    return checkpoints_of(run_dir)[0]
+
+
+def arrays(run_dir: Path, stem: str) -> dict[str, np.ndarray]:
+    """Return the arrays of one file of the newest checkpoint."""
+    found: dict[str, np.ndarray] = load_file(newest(run_dir) / f"{stem}.safetensors")
+    return found
+
+
+def progress(run_dir: Path) -> list[dict[str, str]]:
+    """Return the rows of progress.csv without what a clock measured."""
+    with (run_dir / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: row[key] for key in row.keys() - CLOCK} for row in rows]
+
+
+def episodes(run_dir: Path) -> str:
+    """Return episodes.csv."""
+    return (run_dir / "episodes.csv").read_text()
+
+
+def assert_same_bits(run_dir: Path, other: Path, stems: tuple[str, ...]) -> None:
+    """Compare files of the newest checkpoints bit for bit."""
+    assert newest(run_dir).name == newest(other).name
+    for stem in stems:
+        one, two = arrays(run_dir, stem), arrays(other, stem)
+        assert one.keys() == two.keys()
+        different = [name for name in one if one[name].tobytes() != two[name].tobytes()]
+        assert not different, f"{stem} differs in {different}"
+
+
+def assert_near(run_dir: Path, other: Path, stem: str, relative: float) -> None:
+    """Compare files of the newest checkpoints within a relative error."""
+    one, two = arrays(run_dir, stem), arrays(other, stem)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=relative, err_msg=name)
+
+
+def assert_same_progress(run_dir: Path, other: Path, relative: float) -> None:
+    """Compare all metrics of all iterations within a relative error; 0 = as they are written."""
+    one, two = progress(run_dir), progress(other)
+    assert len(one) == len(two)
+    for row, other_row in zip(one, two, strict=True):
+        assert row.keys() == other_row.keys()
+        for key, cell in row.items():
+            if relative == 0 or not cell:
+                assert cell == other_row[key], (key, row["iteration"])
+            else:
+                a, b = float(cell), float(other_row[key])
+                assert abs(a - b) <= relative * max(abs(a), 1e-3), (key, row["iteration"], a, b)

@@ -1,0 +1,131 @@
+"""PPO's loss: equation 9 summed over samples, in plain Python; its gradient by differences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ppo_mpi.algorithms.ppo import PPO, ppo_loss
+from ppo_mpi.config import LearningConfig, NetworkConfig
+from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
+from ppo_mpi.learning.rollout import Minibatch
+from ppo_mpi.networks.actor_critic import ActorCritic
+
+COUNT = 12
+CONFIG = LearningConfig(value_coef=0.7, entropy_coef=0.03, clip_values=True)
+SPEC = ObservationSpec((4,), "float32")
+
+
+def make_model(continuous: bool) -> ActorCritic:
+    torch.manual_seed(5)
+    actions = Box((-1.0,) * 2, (1.0,) * 2) if continuous else Discrete(3)
+    return ActorCritic(SPEC, actions, NetworkConfig(hidden_sizes=(6,)), torch.float32).double()
+
+
+def make_minibatch(model: ActorCritic, continuous: bool) -> Minibatch:
+    generator = torch.Generator().manual_seed(6)
+    obs = torch.randn(COUNT, 4, generator=generator, dtype=torch.float64)
+    noise = torch.randn(5, COUNT, generator=generator, dtype=torch.float64)
+    actions = noise[:2].T if continuous else torch.arange(COUNT) % 3
+    with torch.no_grad():
+        distribution, values = outputs_of(model, obs)
+        log_probs = distribution.log_prob(actions)
+    return Minibatch(
+        obs, actions, log_probs + 0.4 * noise[2], values + 0.3 * noise[3], noise[4], noise[3]
+    )
+
+
+def outputs_of(model: ActorCritic, obs: torch.Tensor):
+    """Return policy and values in float64, without the casts to float32."""
+    features = model.torso(obs)
+    return model.distribution(model.policy_head(features)), model.value_head(features)[:, 0]
+
+
+class InFloat64(ActorCritic):
+    """The same model computed in float64, so that differences can be taken."""
+
+    def forward(self, obs: torch.Tensor):
+        return outputs_of(self, obs)
+
+
+def in_float64(model: ActorCritic) -> ActorCritic:
+    model.__class__ = InFloat64
+    return model
+
+
+def loss_by_hand(model: ActorCritic, minibatch: Minibatch, clip: float) -> dict[str, float]:
+    """Return each metric summed over the samples, one sample after the other."""
+    sums = dict.fromkeys(PPO.metrics, 0.0)
+    distribution, values = outputs_of(model, minibatch.obs)
+    log_probs = distribution.log_prob(minibatch.actions).tolist()
+    entropies = distribution.entropy().tolist()
+    for i in range(COUNT):
+        ratio = math.exp(log_probs[i] - minibatch.old_log_probs[i].item())
+        advantage = minibatch.advantages[i].item()
+        policy = -min(ratio * advantage, min(max(ratio, 1 - clip), 1 + clip) * advantage)
+        value, old = values[i].item(), minibatch.old_values[i].item()
+        target = minibatch.returns[i].item()
+        near = old + min(max(value - old, -clip), clip)
+        error = 0.5 * max((value - target) ** 2, (near - target) ** 2)
+        sums["policy_loss"] += policy
+        sums["value_loss"] += error
+        sums["entropy"] += entropies[i]
+        sums["loss"] += policy + 0.7 * error - 0.03 * entropies[i]
+        sums["approx_kl"] += ratio - 1 - math.log(ratio)
+        sums["clip_fraction"] += abs(ratio - 1) > clip
+    return sums
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("clip_range", [0.2, 0.05])
+def test_the_loss_is_equation_9_summed_over_the_samples(continuous, clip_range):
+    model = in_float64(make_model(continuous))
+    minibatch = make_minibatch(model, continuous)
+    loss, sums = ppo_loss(model, minibatch, CONFIG, clip_range)
+    expected = loss_by_hand(model, minibatch, clip_range)
+    assert dict(zip(PPO.metrics, sums.tolist(), strict=True)) == pytest.approx(expected)
+    assert loss.item() == pytest.approx(expected["loss"])
+    assert not sums.requires_grad
+    assert 0 < expected["clip_fraction"] < COUNT
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_the_gradient_is_the_slope_of_the_loss(continuous):
+    model = in_float64(make_model(continuous))
+    minibatch = make_minibatch(model, continuous)
+    loss, _ = ppo_loss(model, minibatch, CONFIG, 0.2)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        flat = parameter.data.view(-1)
+        for i in range(0, len(flat), 3):
+            there = flat[i].item()
+            ends = []
+            for change in (1e-6, -1e-6):
+                flat[i] = there + change
+                ends.append(loss_by_hand(model, minibatch, 0.2)["loss"])
+            flat[i] = there
+            assert parameter.grad is not None
+            slope = (ends[0] - ends[1]) / 2e-6
+            assert parameter.grad.view(-1)[i].item() == pytest.approx(slope, abs=1e-5), name
+
+
+def test_values_are_not_clipped_where_that_is_switched_off():
+    model = in_float64(make_model(continuous=False))
+    minibatch = make_minibatch(model, continuous=False)
+    plain = LearningConfig(value_coef=0.7, entropy_coef=0.03, clip_values=False)
+    _, sums = ppo_loss(model, minibatch, plain, 0.01)
+    _, values = outputs_of(model, minibatch.obs)
+    expected = ((values - minibatch.returns) ** 2).sum().item() / 2
+    assert sums[PPO.metrics.index("value_loss")].item() == pytest.approx(expected)
+
+
+def test_the_loss_of_a_minibatch_is_the_sum_over_its_parts():
+    model = make_model(continuous=False).float()
+    minibatch = make_minibatch(in_float64(make_model(continuous=False)), continuous=False)
+    fields = [x.float() if x.is_floating_point() else x for x in vars(minibatch).values()]
+    whole, _ = ppo_loss(model, Minibatch(*fields), CONFIG, 0.2)
+    parts = [ppo_loss(model, Minibatch(*(x[s] for x in fields)), CONFIG, 0.2)[0]
+             for s in (slice(0, 5), slice(5, COUNT))]  # fmt: skip
+    assert whole.item() == pytest.approx(sum(part.item() for part in parts), rel=1e-5)

@@ -1,0 +1,188 @@
+"""One rank's share of a rollout: what is stored, and where values are bootstrapped from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ppo_mpi.config import NetworkConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.envs.base import StepResult
+from ppo_mpi.envs.probe import ProbeEnvs, make_envs
+from ppo_mpi.errors import NonFiniteError
+from ppo_mpi.learning.collector import Actor, Collector, gather_episodes
+from ppo_mpi.learning.normalizers import ObservationNormalizer
+from ppo_mpi.learning.reproducible import Workers
+from ppo_mpi.networks.actor_critic import ActorCritic
+
+STEPS = 25  # two and a half episodes of ten steps
+
+
+def make_collector(
+    task: str = "match",
+    indices: tuple[int, ...] = (0, 1, 2),
+    normalizer: ObservationNormalizer | None = None,
+    split: str = "train",
+    workers: Workers | None = None,
+) -> Collector:
+    envs = make_envs(task, indices, 7, stream=split, options={})
+    torch.manual_seed(1)
+    config = NetworkConfig(network="mlp", hidden_sizes=(8,))
+    model = ActorCritic(envs.obs_spec, envs.action_spec, config, torch.float32)
+    return Collector(Actor(envs, model, 7, split, normalizer, workers), STEPS)
+
+
+def recorded(collector: Collector) -> list[StepResult]:
+    """Let the environments' results be kept as they come."""
+    results: list[StepResult] = []
+    envs = collector.actor.envs
+    step = envs.step
+
+    def kept(actions: np.ndarray) -> StepResult:
+        results.append(step(actions))
+        return results[-1]
+
+    envs.step = kept  # type: ignore[method-assign]
+    return results
+
+
+@torch.no_grad()
+def values_of(collector: Collector, obs: np.ndarray) -> torch.Tensor:
+    return collector.actor.model(torch.from_numpy(obs))[1]
+
+
+@pytest.mark.parametrize("task", ["match", "terminal", "box", "image"])
+def test_a_rollout_holds_what_was_seen_done_and_given(task):
+    collector = make_collector(task)
+    results = recorded(collector)
+    rollout = collector.collect(0, True)
+    for t, result in enumerate(results):
+        np.testing.assert_array_equal(rollout.rewards[t], result.rewards)
+        np.testing.assert_array_equal(rollout.terminated[t], result.terminated)
+        np.testing.assert_array_equal(rollout.truncated[t], result.truncated)
+        if t + 1 < STEPS:
+            np.testing.assert_array_equal(rollout.obs[t + 1].numpy(), result.obs)
+    with torch.no_grad():
+        distribution, values = collector.actor.model(rollout.obs.flatten(0, 1))
+        log_probs = distribution.log_prob(rollout.actions.flatten(0, 1))
+    torch.testing.assert_close(rollout.values.flatten(), values)
+    torch.testing.assert_close(rollout.log_probs.flatten(), log_probs)
+
+
+def test_a_truncated_episode_bootstraps_from_its_true_last_observation():
+    collector = make_collector("match")
+    results = recorded(collector)
+    rollout = collector.collect(0, True)
+    cut = [(t, slot) for t, result in enumerate(results) for slot in result.final_obs]
+    assert cut == [(t, slot) for t in (9, 19) for slot in range(3)]
+    differs = False
+    for t, result in enumerate(results):
+        for slot in range(3):
+            obs = result.final_obs.get(slot, result.obs[slot])
+            expected = values_of(collector, obs[None])[0]
+            torch.testing.assert_close(rollout.next_values[t, slot], expected)
+            differs |= slot in result.final_obs and not np.array_equal(obs, result.obs[slot])
+    assert differs, "no final observation differs from the first one of the next episode"
+
+
+def test_the_last_step_of_a_rollout_can_be_the_one_that_is_cut():
+    collector = make_collector("match")
+    collector.actor.begin(0, 10, True)
+    results = recorded(collector)
+    short = Collector(collector.actor, 10)
+    rollout = short.collect(0, True)
+    final = np.stack([results[9].final_obs[slot] for slot in range(3)])
+    torch.testing.assert_close(rollout.next_values[9], values_of(collector, final))
+
+
+def test_rollouts_continue_episodes_or_begin_fresh_ones():
+    collector = make_collector("match")
+    collector.collect(0, True)
+    continued = collector.collect(1, True)
+    assert np.flatnonzero(continued.truncated[:, 0]).tolist() == [4, 14, 24]
+    fresh = collector.collect(2, False)
+    assert np.flatnonzero(fresh.truncated[:, 0]).tolist() == [9, 19]
+    episodes = collector.actor.episodes
+    assert [episode.length for episode in episodes] == [10] * 6
+    # The curves count iterations from 1: a resumed run cuts them at its checkpoint's iteration.
+    assert {episode.iteration for episode in episodes} == {3}
+
+
+@pytest.mark.parametrize("task", ["match", "box"])
+def test_what_an_environment_does_depends_on_its_index_only(task):
+    whole = make_collector(task, (0, 1, 2, 3), workers=Workers(1))
+    parts = [make_collector(task, indices, workers=Workers(1)) for indices in [(0,), (1, 2), (3,)]]
+    for iteration in range(2):
+        all_of_it = whole.collect(iteration, True)
+        shares = [part.collect(iteration, True) for part in parts]
+        for name in ("obs", "actions", "log_probs", "values", "next_values"):
+            joined = torch.cat([getattr(share, name) for share in shares], dim=1)
+            assert torch.equal(joined, getattr(all_of_it, name)), name
+        joined_rewards = np.concatenate([share.rewards for share in shares], axis=1)
+        np.testing.assert_array_equal(joined_rewards, all_of_it.rewards)
+
+
+def test_actions_differ_between_iterations_environments_and_splits():
+    collector, test = make_collector("box"), make_collector("box", split="test")
+    first = collector.collect(0, True).actions.clone()
+    assert not torch.equal(first, collector.collect(1, True).actions)
+    assert not torch.equal(first[:, 0], first[:, 1])
+    assert not torch.equal(first, test.collect(0, True).actions)
+
+
+def test_observations_are_normalized_by_statistics_that_stand_still_during_a_rollout():
+    normalizer = ObservationNormalizer((3,), clip=10.0)
+    collector = make_collector("match", normalizer=normalizer)
+    results = recorded(collector)
+    collector.collect(0, True)
+    normalizer.update(Communicator())
+    results.clear()
+    first = collector.actor.envs.observe()
+    rollout = collector.collect(1, True)
+    raw = np.stack([first, *(result.obs for result in results[:-1])])
+    expected = np.stack([normalizer.normalize(obs) for obs in raw])
+    np.testing.assert_array_equal(rollout.obs.numpy(), expected)
+    final = normalizer.normalize(np.stack([results[4].final_obs[slot] for slot in range(3)]))
+    torch.testing.assert_close(rollout.next_values[4], values_of(collector, final))
+    assert float(normalizer.moments.count) == pytest.approx(3 * STEPS + 1e-4)
+
+
+def test_a_reward_that_is_not_finite_is_named_with_its_iteration(monkeypatch):
+    collector = make_collector("match")
+    step = ProbeEnvs.step
+
+    def broken(self: ProbeEnvs, actions: np.ndarray) -> StepResult:
+        result = step(self, actions)
+        result.rewards[1] = np.inf
+        return result
+
+    monkeypatch.setattr(ProbeEnvs, "step", broken)
+    with pytest.raises(NonFiniteError, match="a reward in iteration 4 is not finite; check"):
+        collector.collect(4, True)
+
+
+def test_a_value_that_is_not_finite_is_named_with_its_iteration():
+    collector = make_collector("match")
+    with torch.no_grad():
+        collector.actor.model.value_head.bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="a value in iteration 2 is not finite; check"):
+        collector.collect(2, True)
+
+
+def test_episodes_are_sorted_by_environment_and_then_by_time():
+    collector, test = make_collector("match"), make_collector("match", (0, 1), split="test")
+    collector.collect(0, True)
+    test.actor.play(0, STEPS, True)
+    records = gather_episodes([collector.actor, test.actor], Communicator())
+    assert [(r.split, r.env) for r in records] == [
+        *(("train", env) for env in (0, 0, 1, 1, 2, 2)),
+        *(("test", env) for env in (0, 0, 1, 1)),
+    ]
+    assert all(r.length == 10 and 0 <= r.episode_return <= 10 for r in records)
+
+
+def test_a_rank_without_test_environments_plays_nothing():
+    collector = make_collector("match", (), split="test")
+    collector.actor.play(0, STEPS, True)
+    assert collector.actor.episodes == []

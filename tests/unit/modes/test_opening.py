@@ -1,0 +1,182 @@
+"""Opening a run: new, resumed, finished or clobbered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from ppo_mpi.config import TrainConfig, flatten, resumable_fields, with_values
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.modes.opening import (
+    config_text,
+    default_run_name,
+    open_run,
+    prepare_folder,
+    resumed_config,
+    run_dir_of,
+)
+from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ppo_mpi.storage.run_folder import is_done, mark_done
+
+COMM = Communicator()
+
+
+def config_in(folder: Path, **values: Any) -> TrainConfig:
+    return with_values(TrainConfig(), {"checkpoint_dir": str(folder), "run": "r"} | values)
+
+
+def save(config: TrainConfig, timesteps: int) -> Checkpoint:
+    """Write a checkpoint of a run with that config, as training does."""
+    run_dir = run_dir_of(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    state = {"config": flatten(config), "timesteps": timesteps, "iteration": timesteps // 16_384}
+    tensors = {"model": {"x": torch.zeros(2)}}
+    return load_checkpoint(save_checkpoint(run_dir, timesteps, tensors, {}, state, COMM))
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        ("coinrun", "coinrun"),
+        ("procgen:coinrun", "coinrun"),
+        ("CartPole-v1", "CartPole-v1"),
+        ("gym:module:Thing-v0", "module-Thing-v0"),
+        ("gym:ALE/Pong-v5", "ALE-Pong-v5"),
+    ],
+)
+def test_a_run_is_named_after_its_environment(env: str, name: str, tmp_path: Path) -> None:
+    assert default_run_name(env) == name
+    assert run_dir_of(config_in(tmp_path, env=env, run="")) == tmp_path / name
+
+
+def test_a_run_without_checkpoints_is_new(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    for prepare in (lambda: None, lambda: run_dir_of(config).mkdir()):
+        prepare()
+        opening = open_run(config, {}, COMM)
+        assert (opening.checkpoint, opening.finished, opening.warnings) == (None, False, [])
+        assert opening.config is config
+        assert opening.run_dir == tmp_path / "r"
+
+
+def test_a_run_with_a_checkpoint_goes_on_with_its_own_settings(tmp_path: Path) -> None:
+    save(config_in(tmp_path, learning_rate=0.125, num_envs=32), 16_384)
+    opening = open_run(config_in(tmp_path), {"run": "r"}, COMM)
+    assert opening.checkpoint is not None
+    assert opening.config.learning.learning_rate == 0.125
+    assert opening.config.environment.num_envs == 32
+    assert not opening.finished
+
+
+def test_lists_of_the_checkpoint_are_tuples_again(tmp_path: Path) -> None:
+    config = config_in(tmp_path, hidden_sizes=(3, 4), env_kwargs=("a=1",))
+    assert resumed_config(save(config, 16_384), {"hidden_sizes": (3, 4)}) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("total_timesteps", 999_999), ("max_seconds", 5.0), ("checkpoint_every", 3),
+        ("keep_checkpoints", 9), ("num_checkpoints", 4), ("eval_every", 2), ("eval_episodes", 5),
+        ("display", "plain"), ("threads", 7), ("device", "cpu"), ("hang_timeout_seconds", 3.0),
+        ("asset_dir", "elsewhere"),
+    ],
+)  # fmt: skip
+def test_what_does_not_shape_learning_may_change(name: str, value: Any, tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    resumed = resumed_config(save(config, 16_384), {name: value})
+    assert flatten(resumed) == flatten(config) | {name: value}
+
+
+FIXED = [
+    ("seed", 1), ("num_envs", 32), ("env", "maze"), ("num_levels", 5), ("learning_rate", 0.5),
+    ("precision", "float32"), ("deterministic", True), ("hidden_sizes", (8,)), ("network", "mlp"),
+    ("rollout_timesteps", 8192), ("num_test_envs", 3), ("discount", 0.5), ("target_kl", 0.1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), FIXED)
+def test_what_shapes_learning_may_not_change_and_is_named(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    assert name not in resumable_fields()
+    config = config_in(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        resumed_config(save(config, 16_384), {name: value})
+    assert f"{name}={value} (the run has {flatten(config)[name]})" in str(caught.value)
+    assert str(tmp_path / "r") in str(caught.value)
+    assert "leave it out, use another --run, or --clobber to start over" in str(caught.value)
+
+
+def test_all_refused_settings_are_named_at_once(tmp_path: Path) -> None:
+    checkpoint = save(config_in(tmp_path), 16_384)
+    with pytest.raises(ConfigError, match=r"num_envs=8 .*, seed=4 \(the run has 0\) was given"):
+        resumed_config(checkpoint, {"seed": 4, "num_envs": 8, "discount": 0.999})
+
+
+def test_a_setting_given_as_it_is_is_no_change(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    given = flatten(config) | {"env": "coinrun", "clobber": False}  # the run: procgen:coinrun
+    assert resumed_config(save(config, 16_384), given) == config
+
+
+def test_a_run_that_reached_its_total_is_finished_until_the_total_is_raised(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path, total_timesteps=40_000)
+    save(config, 2 * 16_384)  # 40,000 timesteps are two whole iterations
+    assert open_run(config, {}, COMM).finished
+    assert open_run(config, {"total_timesteps": 49_151}, COMM).finished
+    assert not open_run(config, {"total_timesteps": 49_152}, COMM).finished
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    older, newer = save(config, 16_384), save(config, 32_768)
+    (newer.path / "state.json").write_text("{}")
+    opening = open_run(config, {}, COMM)
+    assert opening.checkpoint is not None
+    assert opening.checkpoint.path == older.path
+    (warning,) = opening.warnings
+    assert "step-000000032768 is damaged" in warning
+    assert "using step-000000016384 instead" in warning
+
+
+def test_clobber_does_not_read_what_is_there_and_empties_the_folder(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    checkpoint = save(config, 16_384)
+    (checkpoint.path / "manifest.json").write_text("damaged")
+    mark_done(tmp_path / "r", 16_384)
+    (tmp_path / "r" / "progress.csv").write_text("iteration\n1\n")
+    opening = open_run(config, {"clobber": True, "seed": 8}, COMM)
+    assert (opening.checkpoint, opening.finished) == (None, False)
+    assert checkpoint.path.exists(), "something was removed before the run could begin"
+    prepare_folder(opening, True, COMM)
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["config.yaml"]
+
+
+def test_a_prepared_folder_holds_the_config_and_is_not_done(tmp_path: Path) -> None:
+    config = config_in(tmp_path, hidden_sizes=(3,), target_kl=0.5)
+    opening = open_run(config, {}, COMM)
+    assert not (tmp_path / "r").exists()
+    prepare_folder(opening, False, COMM)
+    mark_done(tmp_path / "r", 5)
+    prepare_folder(opening, False, COMM)
+    assert not is_done(tmp_path / "r")
+    tree = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())
+    values = {key: value for section in tree.values() for key, value in section.items()}
+    assert with_values(TrainConfig(), values) == config
+    assert yaml.safe_load(config_text(config)) == tree
+
+
+def test_more_ranks_than_the_runs_environments_are_refused(tmp_path: Path) -> None:
+    save(config_in(tmp_path, num_envs=2, rollout_timesteps=64), 16_384)
+    many = Communicator()
+    many.world_size = 3
+    with pytest.raises(ConfigError, match="num_envs=2 is fewer than world_size=3"):
+        open_run(config_in(tmp_path), {}, many)
