@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -57,22 +59,33 @@ def test_a_signal_in_the_middle_of_training_saves_and_the_run_goes_on(
     assert is_done(run_dir)
 
 
+def ranks_of(launcher: int) -> list[int]:
+    """Return the processes below a launcher that are no launchers themselves."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            stat = (entry / "stat").read_text()
+        except OSError:  # no process, or one that has ended meanwhile
+            continue
+        if entry.name.isdigit():
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    below = {launcher}
+    for _ in range(3):  # mpirun, its helper on this node, the ranks
+        below |= {pid for pid, parent in parents.items() if parent in below}
+    return sorted(pid for pid in below if pid not in parents.values())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for the ranks in /proc")
 def test_a_signal_to_one_rank_alone_stops_all_of_them_together(tmp_path: Path):
     run_dir = tmp_path / "checkpoints" / "r"
     job = start_job(2, *WORDS, *LONG, cwd=tmp_path)
     wait_for_iterations(run_dir, 1, job)
-    subprocess.run(["pkill", "-USR1", "-n", "-P", rank_parent(job.pid)], check=True)
+    ranks = ranks_of(job.pid)
+    assert len(ranks) == 2
+    os.kill(ranks[-1], signal.SIGUSR1)
     output, errors = job.communicate(timeout=60)
     assert job.returncode == EXIT_STOPPED, output + errors
     assert load_checkpoint(newest(run_dir)).state["iteration"] == len(progress(run_dir))
-
-
-def rank_parent(pid: int) -> str:
-    """Return the process whose children are the ranks: the launcher or its helper."""
-    helpers = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
-    first = helpers.stdout.split()[0]
-    has_children = subprocess.run(["pgrep", "-P", first], capture_output=True, text=True)
-    return first if has_children.stdout.split() else str(pid)
 
 
 @pytest.mark.parametrize("num_ranks", [0, 2])

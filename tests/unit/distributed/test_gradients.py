@@ -180,3 +180,11 @@ def test_zeroed_exact_sums_begin_anew():
         gradients.add_term([torch.ones(1, 1), torch.ones(1)], torch.ones(1), 4)
         assert gradients.divide() == {"a": 0.25}
         assert gradients.gradients.tolist() == [0.25, 0.25]
+
+
+def test_exact_sums_keep_terms_below_the_coarse_quantum():
+    gradients = ExactGradients(nn.Linear(1, 1), ())
+    for _ in range(3):
+        gradients.add_term([torch.full((1, 1), 1e-9), torch.full((1,), 3e-12)], torch.zeros(0), 1)
+    gradients.divide()
+    assert gradients.gradients.tolist() == pytest.approx([1e-9, 3e-12], rel=1e-6)
