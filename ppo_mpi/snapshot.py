@@ -103,6 +103,7 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
         run.model.load_state_dict(tensors["model"])
         run.learner.load_optimizer_tensors(tensors["optimizer"])
         load_moments(_moments(run), tensors.get("normalizers", {}))
+        fresh = _restore_environments(run, checkpoint)
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"checkpoint {checkpoint.path} does not fit this config: {error}; "
@@ -111,17 +112,6 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     run.progress.iteration = state["iteration"]
     run.progress.timesteps = state["timesteps"]
     run.progress.best_return = state["best_return"]
-    normalizer = run.reward_normalizer
-    if normalizer is not None:
-        saved = state["running_returns"]
-        for slot, index in enumerate(run.collector.actor.envs.indices):
-            normalizer.returns[slot] = saved[str(index)]
-    fresh = 0
-    for actor in run.actors:
-        slots = _restore_actor(actor, checkpoint)
-        fresh += len(slots)
-        if normalizer is not None and actor is run.collector.actor:
-            normalizer.returns[slots] = 0.0
     return int(sum(comm.gather_all(fresh)))  # collective
 
 
@@ -130,6 +120,20 @@ def load_moments(moments: dict[str, RunningMoments], tensors: dict[str, Tensor])
     for name, statistics in moments.items():
         saved = {key: tensors[f"{name}/{key}"].numpy() for key in statistics.state_dict()}
         statistics.load_state_dict(saved)
+
+
+def _restore_environments(run: Run, checkpoint: Checkpoint) -> int:
+    """Put back this rank's environments; return how many begin a fresh episode instead."""
+    fresh = 0
+    for actor in run.actors:
+        slots = _restore_actor(actor, checkpoint)
+        fresh += len(slots)
+        if run.reward_normalizer is not None and actor is run.collector.actor:
+            saved = checkpoint.state["running_returns"]
+            returns = [saved[str(index)] for index in actor.envs.indices]
+            run.reward_normalizer.returns[:] = returns
+            run.reward_normalizer.returns[slots] = 0.0
+    return fresh
 
 
 def _restore_actor(actor: Actor, checkpoint: Checkpoint) -> list[int]:

@@ -57,8 +57,8 @@ class Communicator:
         start = self.rank * size + min(self.rank, rest)
         return range(start, start + size + (self.rank < rest))
 
-    def _sum_in_place(self, array: np.ndarray) -> None:
-        """Add ``array`` over the ranks. Collective."""
+    def _reduce_in_place(self, array: np.ndarray, operation: str) -> None:
+        """Reduce ``array`` over the ranks by MPI's SUM or MAX. Collective."""
 
     def barrier(self) -> None:
         """Wait for all ranks. Collective."""
@@ -91,8 +91,30 @@ class Communicator:
             array: any shape, float64 or int64, the same shape on every rank.
         """
         total = np.ascontiguousarray(array).copy()
-        self._sum_in_place(total)  # collective
+        self._reduce_in_place(total, "SUM")  # collective
         return total
+
+    def exact_sum(self, terms: np.ndarray) -> np.ndarray:
+        """Return sums over the last axis and the ranks, the same bits in any order. Collective.
+
+        The terms of a sum are rounded to multiples of one quantum, chosen by the largest of them
+        and their number so that no partial sum needs rounding: the order does not matter.
+
+        Args:
+            terms: [..., K] float64; K may differ between ranks, and be 0.
+
+        Returns:
+            [...] float64; each term is rounded by at most the largest one times the number of
+            terms times 2**-52.
+        """
+        largest = np.abs(terms).max(-1, keepdims=True, initial=0.0)
+        self._reduce_in_place(largest, "MAX")  # collective
+        count = int(self.sum(np.array([terms.shape[-1]]))[0])  # collective
+        bound = largest * max(1, count)
+        # Of what is all zeros, or not finite, any quantum is as good as another.
+        bound = np.where((bound > 0) & np.isfinite(bound), bound, 1.0)
+        quantum = 2.0 ** (np.ceil(np.log2(bound)) - 52)
+        return self.sum((np.rint(terms / quantum) * quantum).sum(-1))  # collective
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on any rank. Collective."""
@@ -107,14 +129,13 @@ class Communicator:
         Returns:
             [K] float32 each.
         """
-        x = x.double()
-        first = torch.stack([torch.full_like(x[0], len(x)), x.sum(0)]) if len(x) else None
-        shape = (2, x.shape[1])
-        sums = self.sum(np.zeros(shape) if first is None else first.cpu().numpy())  # collective
-        mean = torch.from_numpy(sums[1] / sums[0]).to(x.device)
-        squares = ((x - mean) ** 2).sum(0)  # second pass: no cancellation
-        variance = torch.from_numpy(self.sum(squares.cpu().numpy()) / sums[0])  # collective
-        return mean.float(), variance.sqrt().float().to(x.device)
+        columns = x.double().cpu().numpy().T
+        count = float(self.sum(np.array([columns.shape[1]]))[0])  # collective
+        mean = self.exact_sum(columns) / count  # collective
+        squares = (columns - mean[:, None]) ** 2  # second pass: no cancellation
+        deviation = np.sqrt(self.exact_sum(squares) / count)  # collective
+        both = torch.from_numpy(np.stack([mean, deviation])).float().to(x.device)
+        return both[0], both[1]
 
     @torch.no_grad()
     def average_gradients(self, gradients: FlatGradients) -> dict[str, float]:
@@ -129,7 +150,7 @@ class Communicator:
             NonFiniteError: the mean gradient holds a NaN or an infinity. The mean is the same on
                 all ranks, so all raise together and none is left waiting.
         """
-        self._sum_in_place(gradients.message().numpy())  # collective
+        self._reduce_in_place(gradients.message().numpy(), "SUM")  # collective
         statistics = gradients.divide()
         # A sum is finite only if all its terms are: one pass, no mask.
         if not torch.isfinite(gradients.gradients.sum()):
@@ -205,9 +226,11 @@ class MpiCommunicator(Communicator):
                 time.sleep(NAP_SECONDS)
         self.seconds += time.monotonic() - start
 
-    def _sum_in_place(self, array: np.ndarray) -> None:
+    def _reduce_in_place(self, array: np.ndarray, operation: str) -> None:
         if array.size:
-            self._wait(self._world.Iallreduce(self._mpi.IN_PLACE, array), "a sum")  # collective
+            how = getattr(self._mpi, operation)
+            request = self._world.Iallreduce(self._mpi.IN_PLACE, array, op=how)  # collective
+            self._wait(request, {"SUM": "a sum", "MAX": "a maximum"}[operation])
 
     def barrier(self) -> None:
         """Wait for all ranks. Collective."""

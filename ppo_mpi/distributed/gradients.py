@@ -60,7 +60,10 @@ class FlatGradients:
         return self.host
 
     def divide(self) -> dict[str, float]:
-        """Turn the job's sums in the message into means, in place; return the statistics."""
+        """Turn the job's sums in the message into means, in place; return the statistics.
+
+        The job's number of samples is among them, as ``num_samples``.
+        """
         if self.host is not self.buffer:
             self.buffer.copy_(self.host)
         count = float(self.host[-1])
@@ -68,7 +71,7 @@ class FlatGradients:
         means = (self.host[self.num_gradients : -1]).double()
         if self.host is not self.buffer:
             means = means / count
-        return dict(zip(self.statistics, means.tolist(), strict=True))
+        return dict(zip(self.statistics, means.tolist(), strict=True)) | {"num_samples": count}
 
     def clip_norm(self, max_norm: float) -> float:
         """Scale the gradient down to ``max_norm`` if it is longer (0 = never).
@@ -143,5 +146,5 @@ class ExactGradients(FlatGradients):
         total = self.bins[0] + self.bins[1]
         means = total[:-1] / total[-1]
         self.buffer[:-1] = means
-        statistics = means[self.num_gradients :].tolist()
-        return dict(zip(self.statistics, statistics, strict=True))
+        statistics = dict(zip(self.statistics, means[self.num_gradients :].tolist(), strict=True))
+        return statistics | {"num_samples": float(total[-1])}

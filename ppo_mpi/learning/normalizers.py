@@ -70,7 +70,7 @@ class RewardNormalizer:
         self.clip = clip
 
     def __call__(self, rewards: np.ndarray, ended: np.ndarray, comm: Communicator) -> np.ndarray:
-        """Normalize one rollout. Collective: one message of [T, 3] numbers.
+        """Normalize one rollout. Collective: messages of [T, 2] numbers at most.
 
         Args:
             rewards: [T, B] float32, raw.
@@ -85,11 +85,10 @@ class RewardNormalizer:
             self.returns = self.returns * self.discount + reward
             running[t] = self.returns
             self.returns = np.where(ended[t], 0.0, self.returns)
-        count = np.full(len(rewards), float(rewards.shape[1]))
-        local = np.stack([count, running.sum(1), (running**2).sum(1)], axis=1)
-        sums = comm.sum(local)  # collective
+        num = comm.sum(np.array([rewards.shape[1]]))[0]  # collective
+        sums = comm.exact_sum(np.stack([running, running**2], axis=1))  # collective
         deviations = np.empty((len(rewards), 1))
-        for t, (num, total, squares) in enumerate(sums):
+        for t, (total, squares) in enumerate(sums):
             mean = total / num
             self.moments.merge(num, mean, np.maximum(squares / num - mean**2, 0.0))
             deviations[t] = np.sqrt(self.moments.variance + 1e-8)
@@ -105,7 +104,7 @@ class ObservationNormalizer:
     def __init__(self, shape: tuple[int, ...], clip: float) -> None:
         self.moments = RunningMoments(shape)
         self.clip = clip
-        self._sums = np.zeros((3, *shape))
+        self._seen: list[np.ndarray] = []
 
     def normalize(self, obs: np.ndarray) -> np.ndarray:
         """Return [B, F] float32 by the statistics as they are; [B, F] in."""
@@ -114,15 +113,14 @@ class ObservationNormalizer:
 
     def see(self, obs: np.ndarray) -> None:
         """Remember raw observations [B, F] of the running rollout for ``update``."""
-        shifted = obs.astype(np.float64) - self.moments.mean  # shifted: no cancellation
-        self._sums += np.stack(
-            [np.full(obs.shape[1:], len(obs)), shifted.sum(0), (shifted**2).sum(0)]
-        )
+        self._seen.append(obs.astype(np.float64))
 
     def update(self, comm: Communicator) -> None:
         """Take what all ranks have seen since the last time into the statistics. Collective."""
-        count, total, squares = comm.sum(self._sums)  # collective
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0.0)
-        self.moments.merge(float(count.flat[0]), self.moments.mean + mean, variance)
-        self._sums[:] = 0.0
+        seen = np.concatenate(self._seen)
+        self._seen = []
+        columns = np.moveaxis(seen, 0, -1)
+        count = float(comm.sum(np.array([len(seen)]))[0])  # collective
+        mean = comm.exact_sum(columns) / count  # collective
+        variance = comm.exact_sum((columns - mean[..., None]) ** 2) / count  # collective
+        self.moments.merge(count, mean, variance)

@@ -11,7 +11,7 @@ Axes: N samples; A size of the policy's outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -31,11 +31,17 @@ class Workers:
     """Threads that take whole pieces of work; each piece runs on one thread."""
 
     def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    def map(self, function: Callable[[Any], T], pieces: Iterable[Any]) -> Iterator[T]:
+    def map(self, function: Callable[[Any], T], pieces: Sequence[Any]) -> Iterator[T]:
         """Yield ``function(piece)`` for each piece, in order."""
-        return map(function, pieces) if self._pool is None else self._pool.map(function, pieces)
+        if self._pool is None:
+            yield from map(function, pieces)
+            return
+        ahead = 2 * self._threads  # finished results that nobody took yet would fill the memory
+        for start in range(0, len(pieces), ahead):
+            yield from self._pool.map(function, pieces[start : start + ahead])
 
 
 def outputs_in_rows(model: ActorCritic, obs: Tensor, workers: Workers) -> tuple[Tensor, Tensor]:

@@ -134,7 +134,11 @@ def update(
                     "learning_rate, or check rewards and observations"
                 )
         num_updates += len(rows)
-        metrics = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        weights = [row.pop("num_samples") for row in rows]
+        metrics = {
+            name: float(np.average([row[name] for row in rows], weights=weights))
+            for name in rows[0]
+        }
         if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
             break
     metrics["optimizer_steps"] = float(num_updates)
@@ -204,14 +208,18 @@ def add_exact_gradients(
 def normalized_by_minibatch(batch: Batch, samples: list[Tensor], comm: Communicator) -> Tensor:
     """Return advantages [T, B] with mean 0 and deviation 1 in each of the job's minibatches.
 
-    Collective: one message of [M, 3] numbers an epoch.
+    Collective: a few messages of [2, M] numbers an epoch.
     """
     flat = batch.advantages.flatten()
     parts = [flat[own.to(flat.device)].double() for own in samples]
-    local = [[len(x), float(x.sum()), float((x * x).sum())] for x in parts]
-    sums = comm.sum(np.array(local, np.float64))  # collective
-    means = sums[:, 1] / sums[:, 0]
-    deviations = np.sqrt(np.maximum(sums[:, 2] / sums[:, 0] - means**2, 0.0))
+    longest = max(len(x) for x in parts)
+    terms = np.zeros((2, len(parts), longest))
+    for row, x in enumerate(parts):
+        terms[:, row, : len(x)] = torch.stack([x, x * x]).cpu().numpy()
+    counts = comm.sum(np.array([len(x) for x in parts]))  # collective
+    totals, squares = comm.exact_sum(terms)  # collective
+    means = totals / counts
+    deviations = np.sqrt(np.maximum(squares / counts - means**2, 0.0))
     result = torch.empty_like(flat)
     for own, x, mean, deviation in zip(samples, parts, means, deviations, strict=True):
         result[own.to(flat.device)] = ((x - mean) / (deviation + 1e-8)).float()

@@ -18,6 +18,7 @@ from ppo_mpi.registry import split_env_name
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, load_newest_everywhere
 from ppo_mpi.storage.durable import on_root
+from ppo_mpi.storage.run_lock import RunLock
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Opening:
     warnings: list[str]
     finished: bool
     """Whether the run has already reached its total."""
+    lock: RunLock
+    """Keeps other jobs out of the folder until it is released; held by rank 0."""
 
 
 def default_run_name(env: str) -> str:
@@ -56,8 +59,12 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
         ConfigError: the run exists with other settings, or its folder cannot be used.
     """
     run_dir = run_dir_of(config)
+    lock = RunLock(run_dir)
 
     def look() -> bool:
+        if not run_dir.is_dir():
+            return False
+        lock.acquire()
         if given.get("clobber"):
             return False
         run_folder.clean_leftovers(run_dir)
@@ -65,13 +72,13 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
 
     exists = on_root(comm, look)  # collective
     if not exists:
-        return Opening(run_dir, config, None, [], finished=False)
+        return Opening(run_dir, config, None, [], False, lock)
     checkpoint, warnings = load_newest_everywhere(run_dir, comm)  # collective
     config = resumed_config(checkpoint, given)
     config.validate(comm.world_size)
     total = config.num_iterations * config.learning.rollout_timesteps
     finished = checkpoint.state["timesteps"] >= total
-    return Opening(run_dir, config, checkpoint, warnings, finished)
+    return Opening(run_dir, config, checkpoint, warnings, finished, lock)
 
 
 def resumed_config(checkpoint: Checkpoint, given: dict[str, Any]) -> TrainConfig:
@@ -107,11 +114,13 @@ def prepare_folder(opening: Opening, clobber: bool, comm: Communicator) -> None:
     """Make the run's folder ready for writing; with ``clobber``, empty. Collective.
 
     Raises:
-        ConfigError: the folder cannot be made or written; on every rank.
+        ConfigError: the folder cannot be made or written, or another job trains in it; on every
+            rank.
     """
 
     def prepare() -> None:
         run_folder.make_run_dir(opening.run_dir)
+        opening.lock.acquire()
         if clobber:
             run_folder.start_over(opening.run_dir)
         run_folder.clear_done(opening.run_dir)

@@ -5,6 +5,7 @@ Axes: T steps; B environments on this rank.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppo_mpi.build import Run, build_run
+from ppo_mpi.build import Progress, Run, build_run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
@@ -66,6 +67,7 @@ def train_command(config: TrainConfig, given: dict[str, Any], comm: Communicator
     config = opening.config
     if opening.finished:
         say_finished(opening, comm)
+        opening.lock.release()
         return 0
     run = build_run(config, comm)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
@@ -88,6 +90,7 @@ def train_command(config: TrainConfig, given: dict[str, Any], comm: Communicator
     finally:
         logger.close()
         run.close()
+        opening.lock.release()
     if comm.is_root and config.job.display != "off":
         say_goodbye(opening.run_dir, run, ending.reason)
     return ending.status
@@ -130,6 +133,8 @@ def train(
             logger.log(progress.iteration, progress.timesteps, metrics, episodes)
         ending = agree_to_end(run, config, comm, started)  # collective
         due = progress.iteration % job.checkpoint_every == 0
+        # An evaluation is the same on every rank, so all agree whether it was the best one.
+        due |= evaluator is not None and is_better(metrics["eval_mean_return"], progress)
         if due or ending is not None or progress.iteration in milestones:
             score = metrics["eval_mean_return"] if evaluator else logger.mean_return()
             save(run, config, comm, logger, run_dir, score)  # collective
@@ -227,6 +232,11 @@ def agree_to_end(
     return Ending("time is up", 0) if late else None
 
 
+def is_better(score: float, progress: Progress) -> bool:
+    """Return whether a mean return beats that of the best checkpoint; never if it is NaN."""
+    return score > (-math.inf if progress.best_return is None else progress.best_return)
+
+
 def milestone_iterations(config: TrainConfig) -> dict[int, str]:
     """Return iteration -> tag of the checkpoints that stay, spread evenly over the job."""
     count, iterations = config.job.num_checkpoints, config.num_iterations
@@ -257,8 +267,7 @@ def save(
     """
     comm.check_replicas(run.model)  # collective
     progress = run.progress
-    best = progress.best_return
-    improved = score is not None and score == score and (best is None or score > best)  # no NaN
+    improved = score is not None and is_better(score, progress)
     if improved:
         progress.best_return = score
     state = state_of(run, config, comm)  # collective

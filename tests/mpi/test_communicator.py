@@ -55,7 +55,7 @@ def test_average_gradients_equals_one_rank_on_the_whole_batch(comm: Communicator
     for averaged, expected in zip(model.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(averaged.grad, expected.grad)
     error = (squared_error(whole, x, y) / total).item()
-    assert statistics == pytest.approx({"error": error, "ones": 1.0})
+    assert statistics == pytest.approx({"error": error, "ones": 1.0, "num_samples": total})
 
 
 @pytest.mark.parametrize("total", [2, 13, 37])
@@ -214,6 +214,7 @@ try:
     CALL
 except RankTimeoutError as error:
     print(f"rank {comm.rank}: {time.monotonic() - began:.1f} s: {error}", flush=True)
+    time.sleep(0.5)  # the launcher hands the line on
     comm.abort(9)
 """
 
@@ -232,3 +233,21 @@ def test_a_rank_that_never_comes_is_noticed(call: str, what: str, tmp_path: Path
     assert f" s in {what}: another rank hangs" in done.stdout
     assert "raise hang_timeout_seconds if that is expected" in done.stdout
     assert done.returncode != 0
+
+
+def test_exact_sums_have_the_same_bits_however_the_terms_are_dealt(comm):
+    random = np.random.default_rng(3)
+    terms = random.standard_normal((2, 5, 1000)) * 10.0 ** random.integers(-12, 12, (2, 5, 1000))
+    alone = Communicator().exact_sum(terms)
+    own = terms[..., comm.rank :: comm.world_size]  # round robin, not even in order
+    assert comm.exact_sum(own).tobytes() == alone.tobytes()
+    uneven = terms[..., comm.shard(7).start * 150 : comm.shard(7).stop * 150]
+    kept = terms[..., : 7 * 150]
+    assert comm.exact_sum(uneven).tobytes() == Communicator().exact_sum(kept).tobytes()
+    largest = np.abs(terms).max()
+    np.testing.assert_allclose(alone, terms.sum(-1), rtol=0, atol=largest * 1000**2 * 2.0**-52)
+
+
+def test_exact_sums_of_nothing_and_of_what_is_not_finite(comm):
+    assert comm.exact_sum(np.zeros((3, 0))).tolist() == [0.0, 0.0, 0.0]
+    assert np.isnan(comm.exact_sum(np.array([[np.nan, 1.0]]))).all()

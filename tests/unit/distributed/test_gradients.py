@@ -63,7 +63,7 @@ def test_dividing_makes_means_of_gradients_and_statistics():
     gradients.add_statistics(torch.tensor([1.0, 10.0]), 1)
     gradients.add_statistics(torch.tensor([2.0, 30.0]), 3)
     assert gradients.message().tolist() == [8, -4, 3, 40, 4]
-    assert gradients.divide() == {"loss": 0.75, "kl": 10.0}
+    assert gradients.divide() == {"loss": 0.75, "kl": 10.0, "num_samples": 4.0}
     assert gradients.gradients.tolist() == [2.0, -1.0]
 
 
@@ -178,7 +178,7 @@ def test_zeroed_exact_sums_begin_anew():
     for _ in range(2):
         gradients.zero()
         gradients.add_term([torch.ones(1, 1), torch.ones(1)], torch.ones(1), 4)
-        assert gradients.divide() == {"a": 0.25}
+        assert gradients.divide() == {"a": 0.25, "num_samples": 4.0}
         assert gradients.gradients.tolist() == [0.25, 0.25]
 
 

@@ -75,7 +75,7 @@ def plain_update(model: ActorCritic, batch: Batch, config: LearningConfig) -> fl
     rollout = batch.rollout
     kl = 0.0
     for epoch in range(config.num_epochs):
-        kls = []
+        kls, sizes = [], []
         for samples in minibatch_samples((0, 1, 2), STEPS, config.num_minibatches, 9, 6, epoch):
             t, b = samples // ENVS, samples % ENVS
             outputs, values = model.outputs(rollout.obs[t, b])
@@ -92,7 +92,8 @@ def plain_update(model: ActorCritic, batch: Batch, config: LearningConfig) -> fl
             nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
             kls.append((ratio - 1 - ratio.log()).mean().item())
-        kl = float(np.mean(kls))
+            sizes.append(len(samples))
+        kl = float(np.average(kls, weights=sizes))
     return kl
 
 

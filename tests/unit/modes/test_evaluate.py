@@ -15,14 +15,14 @@ from ppo_mpi.agent import Agent
 from ppo_mpi.build import make_envs, make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import EvaluateConfig
-from ppo_mpi.modes.evaluate import (
+from ppo_mpi.modes.evaluate import act_in_rows, evaluate_agent, play_episodes
+from ppo_mpi.modes.evaluation_report import (
     EvaluationResult,
     PlayedEpisode,
-    act_in_rows,
-    evaluate_agent,
+    check_writable,
     level_words,
-    play_episodes,
     report,
     standard_error,
 )
@@ -200,3 +200,10 @@ def test_the_report_names_levels_and_writes_json(tmp_path, capsys):
 )
 def test_levels_have_names_in_reports(env, num_levels, levels, words):
     assert level_words(make_agent(env, num_levels=num_levels), levels) == words
+
+
+def test_a_folder_that_is_not_there_is_named_before_any_episode_is_played(tmp_path):
+    check_writable("")
+    check_writable(str(tmp_path / "scores.json"))
+    with pytest.raises(ConfigError, match=r"json=.*/missing/scores.json: the folder .* not exist"):
+        check_writable(str(tmp_path / "missing" / "scores.json"))

@@ -130,9 +130,20 @@ def test_a_run_that_reached_its_total_is_finished_until_the_total_is_raised(
 ) -> None:
     config = config_in(tmp_path, total_timesteps=40_000)
     save(config, 2 * 16_384)  # 40,000 timesteps are two whole iterations
-    assert open_run(config, {}, COMM).finished
-    assert open_run(config, {"total_timesteps": 49_151}, COMM).finished
+    for given, finished in (({}, True), ({"total_timesteps": 49_151}, True)):
+        opening = open_run(config, given, COMM)
+        assert opening.finished == finished
+        opening.lock.release()
     assert not open_run(config, {"total_timesteps": 49_152}, COMM).finished
+
+
+def test_a_run_that_another_job_trains_cannot_be_opened(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    save(config, 16_384)
+    opening = open_run(config, {}, COMM)
+    with pytest.raises(ConfigError, match="another job trains in"):
+        open_run(config, {}, COMM)
+    opening.lock.release()
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(tmp_path: Path) -> None:
@@ -157,7 +168,7 @@ def test_clobber_does_not_read_what_is_there_and_empties_the_folder(tmp_path: Pa
     assert (opening.checkpoint, opening.finished) == (None, False)
     assert checkpoint.path.exists(), "something was removed before the run could begin"
     prepare_folder(opening, True, COMM)
-    assert [path.name for path in (tmp_path / "r").iterdir()] == ["config.yaml"]
+    assert {path.name for path in (tmp_path / "r").iterdir()} == {".lock", "config.yaml"}
 
 
 def test_a_prepared_folder_holds_the_config_and_is_not_done(tmp_path: Path) -> None:
