@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jobs import end_started_jobs
 from on_ranks import LAUNCHER_SETTINGS
 
 if TYPE_CHECKING:
@@ -48,6 +50,13 @@ class _Job:
 def comm() -> Communicator:
     """Return the communicator of the job that pytest was started in: one rank, or several."""
     return _Job.join()
+
+
+@pytest.fixture(autouse=True)
+def no_job_outlives_its_test() -> Iterator[None]:
+    """End what a test has started and, failing, not waited for."""
+    yield
+    end_started_jobs()
 
 
 @pytest.fixture

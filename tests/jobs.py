@@ -34,9 +34,15 @@ def job_environment() -> dict[str, str]:
     return environ | LAUNCHER_SETTINGS | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
 def start_job(num_ranks: int, *words: str, cwd: Path) -> subprocess.Popen[str]:
-    """Start ``python -m ppo_mpi words`` on that many ranks (0 = no launcher)."""
-    return subprocess.Popen(
+    """Start ``python -m ppo_mpi words`` on that many ranks (0 = no launcher).
+
+    It is ended behind the test at the latest.
+    """
+    job = subprocess.Popen(
         job_command(num_ranks, ["-m", "ppo_mpi", *words]),
         cwd=cwd,
         env=job_environment(),
@@ -44,6 +50,17 @@ def start_job(num_ranks: int, *words: str, cwd: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    _STARTED.append(job)
+    return job
+
+
+def end_started_jobs() -> None:
+    """End the jobs that a failed test has left running; mpirun takes its ranks along."""
+    while _STARTED:
+        job = _STARTED.pop()
+        if job.poll() is None:
+            job.terminate()
+            job.communicate(timeout=60)
 
 
 def run_job(
