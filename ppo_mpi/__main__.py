@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from ppo_mpi.cli import Command
     from ppo_mpi.distributed.communicator import Communicator
+    from ppo_mpi.distributed.watchdog import Watchdog
 
 BAD_INPUT = 2
 """Exit status when the user asked for something that cannot be."""
@@ -126,15 +127,22 @@ def _run_on_all_ranks(command: Command) -> int:
     """Run train or evaluate as one of the launcher's ranks; end the whole job if it fails."""
     console = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
     comm: Communicator | None = None
+    watchdog: Watchdog | None = None
     try:
         from ppo_mpi.distributed.communicator import connect
         from ppo_mpi.distributed.signals import restore_handlers
+        from ppo_mpi.distributed.watchdog import Watchdog
 
-        settings = command.config.job if command.mode == "train" else command.config
-        comm = connect(hang_timeout_seconds=settings.hang_timeout_seconds)  # collective
+        is_training = command.mode == "train"
+        settings = command.config.job if is_training else command.config
+        shrinks = is_training and settings.on_failure == "shrink"
+        comm = connect(survive_losses=shrinks)  # collective
         command.config.validate(comm.world_size)
+        output = os.dup(1)
         if not comm.is_root:
             redirect_output(_rank_log(command, comm.rank))
+        watchdog = Watchdog(comm, settings.hang_timeout_seconds, console)
+        watchdog.start()
         if command.mode == "evaluate":
             restore_handlers()
             from ppo_mpi.modes.evaluate import evaluate_command
@@ -147,10 +155,22 @@ def _run_on_all_ranks(command: Command) -> int:
             return dry_run_command(command.config, command.origins, comm)  # collective
         from ppo_mpi.modes.train import train_command
 
+        def when_shrunk(left: Communicator) -> None:
+            watchdog.follow(left)
+            if left.is_root:  # it may have been another rank that printed
+                os.dup2(output, 1)
+                os.dup2(console.fileno(), 2)
+
         given = command.given | {"clobber": command.clobber}
-        return train_command(command.config, given, comm)  # collective
+        status = train_command(command.config, given, comm, when_shrunk)  # collective
+        sys.stdout.flush()
+        watchdog.comm.finish(status)  # collective
+        return status
     except BaseException as error:
-        return _fail(error, comm, console)
+        return _fail(error, watchdog.comm if watchdog else comm, console)
+    finally:
+        if watchdog:
+            watchdog.stop()
 
 
 def _rank_log(command: Command, rank: int) -> Path:
@@ -201,6 +221,8 @@ def _fail(error: BaseException, comm: Communicator | None, console: TextIO) -> i
     """
     rank = comm.rank if comm else _launched_rank()
     status, text = _report(error, rank)
+    if comm and comm.heart.folder:
+        _write_failure(error, comm)
     if rank:
         time.sleep(SECONDS_FOR_ROOT)
     # A user's mistake met before the ranks have joined is the same on all of them.
@@ -216,6 +238,24 @@ def _fail(error: BaseException, comm: Communicator | None, console: TextIO) -> i
     comm.abort(status)
     # MPI_Abort may return before the launcher ends this process; nothing is left to be done.
     os._exit(status)
+
+
+def _write_failure(error: BaseException, comm: Communicator) -> None:
+    """Leave a record of what failed, and where, for whoever starts the job again."""
+    import socket
+
+    from ppo_mpi.distributed.records import FAILURE, write_record
+
+    heart = comm.heart
+    content = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "phase": heart.phase,
+        "iteration": heart.iteration,
+        "error": "".join(traceback.format_exception_only(error)).strip(),
+    }
+    assert heart.folder is not None, "there is a run to write to"
+    write_record(heart.folder, FAILURE, comm.rank, content)
 
 
 def _launched_rank() -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ppo_mpi.agent import Agent, load_agent
 from ppo_mpi.cli import parse_command
 from ppo_mpi.config import with_values
 from ppo_mpi.distributed.communicator import Communicator, connect
+from ppo_mpi.distributed.watchdog import Watchdog
 from ppo_mpi.modes.evaluate import EvaluationResult, evaluate_agent
 from ppo_mpi.modes.train import train_command
 
@@ -37,9 +39,14 @@ def train(
     words = [f"--{key}={value}" for key, value in (("env", env), ("preset", preset)) if value]
     command = parse_command(["train", *words])
     config = with_values(command.config, settings)
-    comm = comm or connect(config.job.hang_timeout_seconds)  # collective
+    comm = comm or connect(survive_losses=config.job.on_failure == "shrink")  # collective
     given = command.given | settings | {"clobber": clobber}
-    return train_command(config, given, comm)  # collective
+    watchdog = Watchdog(comm, config.job.hang_timeout_seconds, sys.stderr)
+    watchdog.start()
+    try:
+        return train_command(config, given, comm, watchdog.follow)  # collective
+    finally:
+        watchdog.stop()
 
 
 def evaluate(

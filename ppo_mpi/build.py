@@ -31,6 +31,9 @@ class Progress:
     """Timesteps taken by all environments together."""
     best_return: float | None = None
     """Mean return of the checkpoint that is tagged best."""
+    losses: list[dict[str, int]] = field(default_factory=list)
+    """Losses of ranks that the run survived: ``iteration``, ``ranks`` lost, and ``fresh``
+    environments whose state was lost with them (0: the run equals an undisturbed one)."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,13 @@ def build_run(config: TrainConfig, comm: Communicator) -> Run:
     comm.broadcast_module(model)  # collective
     algorithm = lookup("algorithm", ALGORITHMS, learning.algorithm)
     learner = Learner(model, algorithm, learning, seed, workers)
-    actor = Actor(envs, model, seed, "train", normalizer, workers)
+    heart = comm.heart
+    actor = Actor(envs, model, seed, "train", heart, normalizer, workers)
     test_actor = None
     if config.environment.num_test_envs:
         indices = comm.shard(config.environment.num_test_envs)
         test_envs = make_envs(config, indices, seed, "test", held_out=True)
-        test_actor = Actor(test_envs, model, seed, "test", normalizer, workers)
+        test_actor = Actor(test_envs, model, seed, "test", heart, normalizer, workers)
     return Run(
         learner=learner,
         collector=Collector(actor, config.rollout_steps),

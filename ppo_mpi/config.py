@@ -29,6 +29,9 @@ class EnvironmentConfig:
     give the test curve, count no timesteps and have no weight in the gradient. 0 = none."""
     env_kwargs: tuple[str, ...] = ()
     """Arguments for the Gymnasium environment, each key=value (value as in YAML)."""
+    restart_failed_envs: bool = field(default=False, metadata=RESUMABLE)
+    """Whether an environment that raises is made anew and its episode dropped and counted, instead
+    of ending the job."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,15 @@ class RunConfig:
     """Device of the network; auto takes a GPU where there is one."""
     threads: int = field(default=0, metadata=RESUMABLE)
     """Processor threads of each rank; 0 = the cores of its node divided by the ranks there."""
-    hang_timeout_seconds: float = field(default=600.0, metadata=RESUMABLE)
-    """Longest wait for another rank before the job is ended."""
+    hang_timeout_seconds: float = field(default=0.0, metadata=RESUMABLE)
+    """How long a rank may be silent before the job is ended, with its name and stack (status 86);
+    0 = ten times the longest silence so far, at least 120 s, and 600 s in the first iteration."""
+    stop_grace_seconds: float = field(default=10.0, metadata=RESUMABLE)
+    """How long an iteration may go on after a signal to stop; one that takes longer is given up
+    and its beginning is saved, from where it is repeated later with the same result."""
+    on_failure: Literal["abort", "shrink"] = field(default="abort", metadata=RESUMABLE)
+    """What the loss of a rank does: ends the job (abort), or lets the others take over its
+    environments (shrink; needs Open MPI 5 and mpirun --with-ft ulfm)."""
     display: Literal["auto", "plain", "off"] = field(default="auto", metadata=RESUMABLE)
     """Progress on the console: auto draws a live line at a terminal, plain prints lines."""
     checkpoint_dir: str = field(default="checkpoints", metadata=RESUMABLE)
@@ -229,7 +239,9 @@ class TrainConfig:
         _within(0, 1, reward_discount=learning.reward_discount)
         _within(0, 1, soft_resets_from=learning.soft_resets_from)
         _positive(learning_rate=learning.learning_rate, clip_range=learning.clip_range)
-        _positive(hang_timeout_seconds=job.hang_timeout_seconds, reward_clip=learning.reward_clip)
+        _at_least(0, hang_timeout_seconds=job.hang_timeout_seconds)
+        _at_least(0, stop_grace_seconds=job.stop_grace_seconds)
+        _positive(reward_clip=learning.reward_clip)
         _positive(channel_multiplier=self.network.channel_multiplier)
         if num_envs < world_size:
             raise ConfigError(

@@ -32,3 +32,11 @@ class ReplicaMismatchError(RuntimeError):
 
 class RankTimeoutError(RuntimeError):
     """A collective was not entered by every rank before its deadline."""
+
+
+class RankLostError(RuntimeError):
+    """A rank ended without a word; the others may go on without it."""
+
+
+class IterationAbandonedError(RuntimeError):
+    """A signal to stop came too long ago to wait for the end of the iteration."""

@@ -43,8 +43,9 @@ class EvaluateConfig:
     """Arithmetic of the torso; float32 gives the same figures on every machine."""
     threads: int = 0
     """Processor threads of each rank; 0 = the cores of its node divided by the ranks there."""
-    hang_timeout_seconds: float = 600.0
-    """Longest wait for another rank before the job is ended."""
+    hang_timeout_seconds: float = 0.0
+    """How long a rank may be silent before the job is ended, with its name and stack (status 86);
+    0 = ten times the longest silence so far, at least 600 s."""
 
     def validate(self, world_size: int) -> None:
         """Check what can be checked before the run is opened.
@@ -55,10 +56,7 @@ class EvaluateConfig:
         check_levels(self.levels, allow_both=True)
         _at_least(1, episodes=self.episodes, num_envs=self.num_envs)
         _at_least(0, seed=self.seed, threads=self.threads)
-        if not self.hang_timeout_seconds > 0:
-            raise ConfigError(
-                f"hang_timeout_seconds={self.hang_timeout_seconds} must be greater than 0"
-            )
+        _at_least(0, hang_timeout_seconds=self.hang_timeout_seconds)
         if self.num_envs < world_size:
             raise ConfigError(
                 f"num_envs={self.num_envs} is fewer than world_size={world_size}; "

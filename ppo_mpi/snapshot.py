@@ -6,19 +6,25 @@ that a run can go on with another number of ranks.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_mpi.build import Run
+from ppo_mpi.build import Progress, Run, make_envs, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RunningMoments
+from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.untrusted_files import physical_bytes
 
 
 def environment_key(split: str, index: int) -> str:
@@ -59,29 +65,179 @@ def environments_of(run: Run) -> dict[str, bytes]:
     return states
 
 
-def state_of(run: Run, config: TrainConfig, comm: Communicator) -> dict[str, Any]:
-    """Return everything else, for JSON. Collective; complete on rank 0 only."""
-    local: dict[str, dict[str, Any]] = {
+def entries_of(run: Run) -> dict[str, dict[str, Any]]:
+    """Return what a checkpoint's state holds of this rank's environments.
+
+    Returns:
+        name -> whole-job index -> entry, as JSON can hold it.
+    """
+    entries: dict[str, dict[str, Any]] = {
         f"{actor.tracker.split}_episodes": actor.tracker.state_dict() for actor in run.actors
     }
     if run.reward_normalizer is not None:
         indices = run.collector.actor.envs.indices
         returns = run.reward_normalizer.returns.tolist()
-        local["running_returns"] = {str(i): r for i, r in zip(indices, returns, strict=True)}
-    merged: dict[str, dict[str, Any]] = {name: {} for name in local}
-    for part in comm.gather_objects(local) or []:  # collective
+        entries["running_returns"] = {str(i): r for i, r in zip(indices, returns, strict=True)}
+    return entries
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run between two iterations: what is the same on every rank, and this rank's part."""
+
+    progress: Progress
+    tensors: dict[str, dict[str, Tensor]]
+    environments: dict[str, bytes]
+    """This rank's, by their key."""
+    entries: dict[str, dict[str, Any]]
+    """This rank's, as ``entries_of`` returns them."""
+
+
+def snapshot_of(run: Run) -> Snapshot:
+    """Return everything that shapes the run's future; its tensors change as the run goes on."""
+    return Snapshot(replace(run.progress), tensors_of(run), environments_of(run), entries_of(run))
+
+
+def with_own_tensors(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with copies of its tensors, which stay as they are."""
+    copies = {
+        stem: {name: tensor.detach().clone() for name, tensor in group.items()}
+        for stem, group in snapshot.tensors.items()
+    }
+    return replace(snapshot, tensors=copies)
+
+
+def merged(parts: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return the entries of all ranks together."""
+    together: dict[str, dict[str, Any]] = {}
+    for part in parts:
         for name, entries in part.items():
-            merged[name].update(entries)
+            together.setdefault(name, {}).update(entries)
+    return together
+
+
+def state_of(snapshot: Snapshot, config: TrainConfig, comm: Communicator) -> dict[str, Any]:
+    """Return everything else, for JSON. Collective; complete on rank 0 only."""
+    parts = comm.gather_objects(snapshot.entries)  # collective
     return {
-        "iteration": run.progress.iteration,
-        "timesteps": run.progress.timesteps,
-        "best_return": run.progress.best_return,
+        **vars(snapshot.progress),
         "config": flatten(config),
         "world_size": comm.world_size,
         "mpi_library": comm.library,
         "torch": torch.__version__,
-        **merged,
+        **merged(parts or []),
     }
+
+
+OPTIMIZER_TENSORS = ("exp_avg", "exp_avg_sq", "step")
+"""What Adam keeps of each parameter, from its first step on."""
+
+
+def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
+    """Compare a checkpoint's tensors with the run that its config describes.
+
+    Nothing of the sizes that the config claims is made: a model on torch's "meta" device has
+    shapes and no memory.
+
+    Args:
+        config: from the checkpoint, checked.
+        checkpoint: verified.
+
+    Raises:
+        CheckpointError: a tensor is missing, superfluous, of another shape or type, or holds a
+            NaN or an infinity.
+    """
+    whose = f"the checkpoint {checkpoint.path}"
+    envs = make_envs(config, (), 0, "shape")
+    try:
+        with torch.device("meta"):
+            model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, torch.float32)
+    except (RuntimeError, TypeError, OverflowError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{whose} describes no network that can be: {error}") from error
+    finally:
+        envs.close()
+    expected: dict[str, dict[str, Tensor]] = {
+        "model": dict(model.state_dict()),
+        "optimizer": {},
+        "normalizers": _expected_normalizers(config, envs),
+    }
+    if checkpoint.tensors.get("optimizer"):  # it is empty before the first step
+        expected["optimizer"] = {
+            f"{name}/{key}": torch.empty((), device="meta") if key == "step" else parameter
+            for name, parameter in model.named_parameters()
+            for key in OPTIMIZER_TENSORS
+        }
+    _compare_names(whose, "files", checkpoint.tensors, expected)
+    for stem, tensors in expected.items():
+        found = checkpoint.tensors[stem]
+        _compare_names(whose, f"tensors of {stem}", found, tensors)
+        for name, tensor in tensors.items():
+            _check_tensor(f"{whose} has {stem}/{name}", found[name], tensor)
+            is_square = name.endswith(("/exp_avg_sq", "/variance", "/count", "/step"))
+            if is_square and bool((found[name] < 0).any()):
+                raise CheckpointError(f"{whose} has {stem}/{name} below 0; use an older one")
+
+
+def _expected_normalizers(config: TrainConfig, envs: VecEnvs) -> dict[str, Tensor]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    if config.learning.normalize_rewards:
+        shapes["reward"] = ()
+    if make_observation_normalizer(config, envs) is not None:
+        shapes["observation"] = envs.obs_spec.shape
+    return {
+        f"{name}/{key}": torch.empty(
+            () if key == "count" else shape, dtype=torch.float64, device="meta"
+        )
+        for name, shape in shapes.items()
+        for key in ("mean", "variance", "count")
+    }
+
+
+def _compare_names(
+    whose: str, what: str, found: Mapping[str, object], expected: Mapping[str, object]
+) -> None:
+    for verb, names in (
+        ("lacks", sorted(expected.keys() - found.keys())),
+        ("also has", sorted(found.keys() - expected.keys())),
+    ):
+        if names:
+            shown = ", ".join(repr(name[:80]) for name in names[:3])
+            raise CheckpointError(
+                f"{whose} does not hold what its config says: of the {what}, it {verb} {shown}"
+            )
+
+
+def _check_tensor(what: str, found: Tensor, expected: Tensor) -> None:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise CheckpointError(
+            f"{what} of {tuple(found.shape)} {found.dtype}, where its config says "
+            f"{tuple(expected.shape)} {expected.dtype}"
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise CheckpointError(f"{what} with a NaN or an infinity in it; use an older one")
+
+
+BYTES_PER_TIMESTEP = 48
+"""What a rollout keeps of a timestep beside observation and action, and what is made of it."""
+
+
+def check_rollout_memory(config: TrainConfig, comm: Communicator) -> None:
+    """Refuse a stored config whose rollout does not fit into this machine's memory.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    envs = make_envs(config, (), 0, "shape")
+    envs.close()
+    spec = envs.obs_spec
+    timestep = math.prod(spec.shape) * (1 if spec.dtype == "uint8" else 4) + BYTES_PER_TIMESTEP
+    timesteps = config.learning.rollout_timesteps
+    here = timestep * timesteps * comm.local_size // comm.world_size
+    if here > physical_bytes():
+        raise CheckpointError(
+            f"the run has rollout_timesteps={timesteps}, which takes {here / 2**30:,.0f} GiB on "
+            f"this machine of {physical_bytes() / 2**30:,.0f} GiB; use more machines"
+        )
 
 
 def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
@@ -112,6 +268,7 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     run.progress.iteration = state["iteration"]
     run.progress.timesteps = state["timesteps"]
     run.progress.best_return = state["best_return"]
+    run.progress.losses = list(state.get("losses", []))
     return int(sum(comm.gather_all(fresh)))  # collective
 
 

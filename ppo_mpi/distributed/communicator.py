@@ -1,10 +1,8 @@
-"""The communication: the only file that imports mpi4py.
+"""The communication: what the ranks may say to each other; the only file that imports mpi4py.
 
-``Communicator`` is the job of one process and needs no MPI at all; ``MpiCommunicator`` is the job
-of several. All methods marked "Collective" must be reached by every rank, in the same order.
-
-Collectives are started without blocking and polled: signals are seen, a rank that never comes
-is noticed, and a waiting rank leaves its core to others.
+``Communicator`` is the job of one process and needs no MPI at all; ``connect`` returns the job of
+several (``mpi_communicator``) where a launcher started one. All methods marked "Collective" must
+be reached by every rank, in the same order.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
 import zlib
 from typing import Any
 
@@ -20,13 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppo_mpi.distributed import elastic
 from ppo_mpi.distributed.gradients import FlatGradients
 from ppo_mpi.distributed.guard import check_world_size, launched_rank
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.machine import available_cores
-from ppo_mpi.errors import ConfigError, NonFiniteError, RankTimeoutError, ReplicaMismatchError
-
-SPIN_SECONDS = 2e-3
-NAP_SECONDS = 2e-4
+from ppo_mpi.distributed.signals import STOP
+from ppo_mpi.errors import (
+    ConfigError,
+    IterationAbandonedError,
+    NonFiniteError,
+    ReplicaMismatchError,
+)
 
 
 class Communicator:
@@ -37,8 +39,12 @@ class Communicator:
     local_rank = 0
     local_size = 1
     library = "none (one process)"
+    survives_losses = False
+    """Whether the ranks that are left go on after the loss of one."""
 
     def __init__(self) -> None:
+        self.heart = Heart()
+        """What this rank is doing."""
         self.seconds = 0.0
         """Time spent in collectives so far, waiting for other ranks included."""
         self.node_affinities: list[frozenset[int]] = [available_cores()]
@@ -83,6 +89,28 @@ class Communicator:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+    def exchange(self, value: Any, distance: int) -> Any:
+        """Give ``value`` to the rank ``distance`` further on, in a ring; return what comes.
+
+        Collective; pickled.
+        """
+        return value
+
+    def agree(self, succeeded: bool) -> bool:
+        """Return whether all succeeded and none was lost. Collective, for all that are left.
+
+        Only where ranks may be lost this says False to anybody: elsewhere a rank that fails ends
+        the job.
+        """
+        return succeeded
+
+    def shrink(self) -> Communicator:
+        """Return the job of those that are left. Collective, for them."""
+        return self
+
+    def finish(self, status: int) -> None:
+        """Leave the job in good order, as its last act. Collective."""
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Return the sum over the ranks. Collective.
@@ -147,10 +175,14 @@ class Communicator:
             the statistics' means, the same on every rank.
 
         Raises:
+            IterationAbandonedError: a rank was told to stop, too long ago to go on; on all.
             NonFiniteError: the mean gradient holds a NaN or an infinity. The mean is the same on
                 all ranks, so all raise together and none is left waiting.
         """
+        gradients.vote_to_stop(STOP.overdue)
         self._reduce_in_place(gradients.message().numpy(), "SUM")  # collective
+        if gradients.votes_to_stop():
+            raise IterationAbandonedError("a signal to stop came during the update")
         statistics = gradients.divide()
         # A sum is finite only if all its terms are: one pass, no mask.
         if not torch.isfinite(gradients.gradients.sum()):
@@ -164,119 +196,57 @@ class Communicator:
         """Compare all ranks' parameters bit for bit. Collective.
 
         Raises:
-            ReplicaMismatchError: they differ; the message tells which ranks from rank 0.
+            ReplicaMismatchError: they differ; the message names the odd ranks, where a majority
+                agrees, and the tensors.
         """
-        checksum = 0
-        for tensor in module.state_dict().values():
-            checksum = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), checksum)
-        checksums = np.zeros(self.world_size, np.int64)
-        checksums[self.rank] = checksum
-        checksums = self.sum(checksums)  # collective
-        others = np.flatnonzero(checksums != checksums[0]).tolist()
-        if others:
-            raise ReplicaMismatchError(
-                f"rank(s) {others} hold other parameters than rank 0: something random or "
-                "rank-dependent reached the update; run with --deterministic and report this"
-            )
+        state = module.state_dict()
+        checksums = self._by_rank(np.array([_checksum(list(state.values()))]))[:, 0]  # collective
+        if (checksums == checksums[0]).all():
+            return
+        tensors = self._by_rank(np.array([_checksum([t]) for t in state.values()]))  # collective
+        differ = (tensors != tensors[0]).any(0)
+        names = [name for name, different in zip(state, differ, strict=True) if different]
+        values, counts = np.unique(checksums, return_counts=True)
+        usual = values[counts.argmax()]
+        odd = np.flatnonzero(checksums != usual).tolist()
+        if 2 * counts.max() > self.world_size:
+            who = f"rank(s) {odd} hold other parameters than the other {counts.max()} ranks"
+        else:
+            who = f"the {self.world_size} ranks hold {len(values)} different models"
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise ReplicaMismatchError(
+            f"{who} (in {shown}): a memory fault, or something rank-dependent reached the update; "
+            "start the same command again to go on from the last checkpoint, where they agreed; "
+            "if it happens again with --deterministic true, report it"
+        )
+
+    def _by_rank(self, row: np.ndarray) -> np.ndarray:
+        """Return [world_size, K] int64: every rank's ``row`` [K]. Collective."""
+        rows = np.zeros((self.world_size, len(row)), np.int64)
+        rows[self.rank] = row
+        return self.sum(rows)  # collective
 
 
-class MpiCommunicator(Communicator):
-    """A job of several processes that an MPI launcher started."""
-
-    def __init__(self, mpi: Any, world: Any, hang_timeout_seconds: float) -> None:
-        """Take the world communicator.
-
-        Args:
-            mpi: the module mpi4py.MPI.
-            world: the communicator of all ranks.
-            hang_timeout_seconds: longest wait within one collective.
-        """
-        super().__init__()
-        self._mpi = mpi
-        self._world = world
-        self._timeout = hang_timeout_seconds
-        self.rank = world.Get_rank()
-        self.world_size = world.Get_size()
-        self.library = mpi.Get_library_version().split("\x00")[0].splitlines()[0].strip()
-        node = world.Split_type(mpi.COMM_TYPE_SHARED)  # collective
-        self.local_rank, self.local_size = node.Get_rank(), node.Get_size()
-        self.node_affinities = node.allgather(available_cores())  # collective
-        self.hosts = world.allgather(socket.gethostname())  # collective
-        node.Free()
-        # With more ranks than cores a spinning rank takes the core from the one it waits for.
-        cores = frozenset[int]().union(*self.node_affinities)
-        self.oversubscribed = self.local_size > len(cores)
-        self._spin_seconds = 0.0 if self.oversubscribed else SPIN_SECONDS
-
-    def _wait(self, request: Any, what: str) -> None:
-        """Poll until ``request`` is complete.
-
-        Raises:
-            RankTimeoutError: it is not within the deadline.
-        """
-        start = time.monotonic()
-        while not request.Test():
-            waited = time.monotonic() - start
-            if waited > self._timeout:
-                raise RankTimeoutError(
-                    f"rank {self.rank} waited {waited:.0f} s in {what}: another rank hangs or is "
-                    "far behind; raise hang_timeout_seconds if that is expected"
-                )
-            if waited > self._spin_seconds:
-                time.sleep(NAP_SECONDS)
-        self.seconds += time.monotonic() - start
-
-    def _reduce_in_place(self, array: np.ndarray, operation: str) -> None:
-        if array.size:
-            how = getattr(self._mpi, operation)
-            request = self._world.Iallreduce(self._mpi.IN_PLACE, array, op=how)  # collective
-            self._wait(request, {"SUM": "a sum", "MAX": "a maximum"}[operation])
-
-    def barrier(self) -> None:
-        """Wait for all ranks. Collective."""
-        self._wait(self._world.Ibarrier(), "a barrier")  # collective
-
-    # Object messages have no polled form: all ranks meet in a polled barrier first, so that the
-    # blocking call after it lasts no longer than its transfer.
-
-    def broadcast_object(self, value: Any) -> Any:
-        """Return rank 0's value on every rank. Collective; not for the hot loop (pickled)."""
-        self.barrier()  # collective
-        return self._world.bcast(value)  # collective
-
-    def gather_all(self, value: Any) -> list[Any]:
-        """Return every rank's value, by rank. Collective; not for the hot loop (pickled)."""
-        self.barrier()  # collective
-        return self._world.allgather(value)  # collective
-
-    def gather_objects(self, value: Any) -> list[Any] | None:
-        """Return every rank's value on rank 0, None elsewhere. Collective; pickled."""
-        self.barrier()  # collective
-        return self._world.gather(value)  # collective
-
-    @torch.no_grad()
-    def broadcast_module(self, module: nn.Module) -> None:
-        """Give every rank rank 0's parameters and buffers. Collective."""
-        for tensor in module.state_dict().values():
-            host = tensor.cpu().contiguous()
-            self._wait(self._world.Ibcast(host.numpy()), "a broadcast")  # collective
-            tensor.copy_(host)
-
-    def abort(self, status: int) -> None:
-        """End the whole job now, whatever the other ranks are doing."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._world.Abort(status)
+def _checksum(tensors: list[Tensor]) -> int:
+    checksum = 0
+    for tensor in tensors:
+        checksum = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), checksum)
+    return checksum
 
 
-def connect(hang_timeout_seconds: float = 600.0) -> Communicator:
+def connect(hang_timeout_seconds: float = 0.0, survive_losses: bool = False) -> Communicator:
     """Join the job that a launcher started, or be a job of one process. Collective.
 
     Without a launcher no mpi4py is imported, so that one process works where no MPI library is
     installed.
 
+    Args:
+        hang_timeout_seconds: longest wait within one collective; 0 = none.
+        survive_losses: whether the others go on when a rank is lost.
+
     Raises:
-        ConfigError: there is no MPI library, or the launcher's ranks did not find each other.
+        ConfigError: there is no MPI library, the launcher's ranks did not find each other, or
+            the library cannot survive losses.
     """
     if launched_rank(os.environ) is None:
         return Communicator()
@@ -288,8 +258,14 @@ def connect(hang_timeout_seconds: float = 600.0) -> Communicator:
             f"a launcher started this process, but mpi4py finds no MPI library ({reason}); load "
             'your cluster\'s MPI module, or pip install "ppo_mpi[mpich]"'
         ) from error
+    from ppo_mpi.distributed.mpi_communicator import MpiCommunicator
+
     world = MPI.COMM_WORLD
-    check_world_size(world.Get_size(), MPI.Get_library_version().splitlines()[0], os.environ)
+    library = MPI.Get_library_version().splitlines()[0]
+    check_world_size(world.Get_size(), library, os.environ)
     if world.Get_size() == 1:
         return Communicator()
-    return MpiCommunicator(MPI, world, hang_timeout_seconds)
+    if survive_losses:
+        elastic.check_support(library, os.environ)
+        world.Set_errhandler(MPI.ERRORS_RETURN)
+    return MpiCommunicator(MPI, world, hang_timeout_seconds, survive_losses)

@@ -23,7 +23,7 @@ class FlatGradients:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.statistics = tuple(statistics)
         self.num_gradients = sum(p.numel() for p in self.parameters)
-        length = self.num_gradients + len(statistics) + 1
+        length = self.num_gradients + len(statistics) + 2  # and the votes, and the count
         device = self.parameters[0].device
         self.buffer = torch.zeros(length, dtype=torch.float32, device=device)
         self.host = self.buffer if device.type == "cpu" else torch.zeros(length, pin_memory=True)
@@ -50,8 +50,16 @@ class FlatGradients:
             sums: [S] float32, each statistic summed over the samples, in the order of the names.
             num_samples: how many samples they were.
         """
-        self.buffer[self.num_gradients : -1] += sums
+        self.buffer[self.num_gradients : -2] += sums
         self.buffer[-1] += num_samples
+
+    def vote_to_stop(self, stop: bool) -> None:
+        """Let this rank's wish to end the iteration at once ride in the message."""
+        self.buffer[-2] = float(stop)
+
+    def votes_to_stop(self) -> float:
+        """Return how many ranks wish to, once the message has been added up."""
+        return float(self.host[-2])
 
     def message(self) -> Tensor:
         """Return what the ranks add up, in the processor's memory."""
@@ -68,7 +76,7 @@ class FlatGradients:
             self.buffer.copy_(self.host)
         count = float(self.host[-1])
         self.buffer[:-1] /= count
-        means = (self.host[self.num_gradients : -1]).double()
+        means = (self.host[self.num_gradients : -2]).double()
         if self.host is not self.buffer:
             means = means / count
         return dict(zip(self.statistics, means.tolist(), strict=True)) | {"num_samples": count}
@@ -128,7 +136,8 @@ class ExactGradients(FlatGradients):
             else:
                 view.copy_(gradient)
             offset += parameter.numel()
-        flat[offset:-1] = sums
+        flat[offset:-2] = sums
+        flat[-2] = 0.0
         flat[-1] = num_samples
         # Adding and taking away 1.5 * 2**52 quanta rounds to a multiple of the quantum.
         shift = 1.5 * 2.0**52
@@ -137,8 +146,16 @@ class ExactGradients(FlatGradients):
         self.bins[0] += high
         self.bins[1] += rest
 
+    def vote_to_stop(self, stop: bool) -> None:
+        """Let this rank's wish to end the iteration at once ride in the message."""
+        self.bins[0, -2] = float(stop)
+
+    def votes_to_stop(self) -> float:
+        """Return how many ranks wish to, once the message has been added up."""
+        return float(self.bins[0, -2])
+
     def message(self) -> Tensor:
-        """Return the two sums [2, P + S + 1] float64 that the ranks add up."""
+        """Return the two sums [2, P + S + 2] float64 that the ranks add up."""
         return self.bins
 
     def divide(self) -> dict[str, float]:
@@ -146,5 +163,7 @@ class ExactGradients(FlatGradients):
         total = self.bins[0] + self.bins[1]
         means = total[:-1] / total[-1]
         self.buffer[:-1] = means
-        statistics = dict(zip(self.statistics, means[self.num_gradients :].tolist(), strict=True))
+        statistics = dict(
+            zip(self.statistics, means[self.num_gradients : -1].tolist(), strict=True)
+        )
         return statistics | {"num_samples": float(total[-1])}

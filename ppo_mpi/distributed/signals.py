@@ -6,9 +6,13 @@ once and leave its peers waiting.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import time
 from types import FrameType
+
+from ppo_mpi.errors import IterationAbandonedError
 
 GRACEFUL = ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT")
 """Signals after which a run saves a checkpoint and leaves. SIGUSR1 is the one to send through a
@@ -23,11 +27,28 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self.grace_seconds = math.inf
+        """How long after the signal an iteration may still go on."""
+        self._came_at = 0.0
 
     @property
     def requested(self) -> bool:
         """Whether a signal came."""
         return self.signal_name is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a signal came, and its grace time is over."""
+        return self.requested and time.monotonic() - self._came_at > self.grace_seconds
+
+    def check_grace(self) -> None:
+        """Let an iteration go on.
+
+        Raises:
+            IterationAbandonedError: the grace time is over.
+        """
+        if self.overdue:
+            raise IterationAbandonedError(f"{self.signal_name} came too long ago")
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal; a second SIGINT ends the process at once."""
@@ -36,6 +57,7 @@ class StopFlag:
             raise KeyboardInterrupt
         if not self.requested:
             self.signal_name = name
+            self._came_at = time.monotonic()
             if name == "SIGINT":  # os.write is safe in a handler, print is not
                 os.write(2, b"\nstopping after this iteration (Ctrl-C again: at once)\n")
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import Heart
+from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.episodes import EpisodeTracker
@@ -45,6 +47,7 @@ class Actor:
         model: ActorCritic,
         seed: int,
         split: Literal["train", "test"],
+        heart: Heart,
         normalizer: ObservationNormalizer | None,
         workers: Workers | None = None,
     ) -> None:
@@ -55,11 +58,13 @@ class Actor:
             model: policy and value.
             seed: the job's seed, for the action noise.
             split: ``"train"`` or ``"test"``: names the noise streams and the episodes.
+            heart: of this rank; beats at every step.
             normalizer: of observation vectors, None for none.
             workers: threads that act for a fixed number of environments each, for the same bits
                 on any number of ranks; None acts for all at once.
         """
         self._workers = workers
+        self._heart = heart
         self.envs = envs
         self.model = model
         self.device = next(model.parameters()).device
@@ -121,7 +126,13 @@ class Actor:
 
     @torch.no_grad()
     def step(self, t: int, iteration: int) -> Transition:
-        """Act once in every environment, with row ``t`` of the rollout's noise."""
+        """Act once in every environment, with row ``t`` of the rollout's noise.
+
+        Raises:
+            IterationAbandonedError: a signal to stop came too long ago.
+        """
+        self._heart.beat("collecting")
+        STOP.check_grace()
         obs = self._obs
         outputs, values = self._outputs(obs)
         distribution = self.model.distribution(outputs)

@@ -157,6 +157,7 @@ def optimizer_step(
         clip_range: of the probability ratio.
         comm: the job.
     """
+    comm.heart.beat("learning")
     gradients = learner.gradients
     gradients.zero()
     if isinstance(gradients, ExactGradients):

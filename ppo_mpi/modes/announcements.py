@@ -61,6 +61,29 @@ def announce_resume(path: Path, run: Run, fresh: int, logger: Logger) -> None:
         )
 
 
+def announce_loss(
+    loss: dict[str, int],
+    run: Run,
+    threads: int,
+    comm: Communicator,
+    logger: Logger,
+    seconds: float,
+) -> None:
+    """Print, on rank 0, that ranks were lost and how the others go on."""
+    logger.message(
+        f"{loss['ranks']} rank(s) were lost: after {seconds:.2f} s iteration {loss['iteration']} "
+        f"is repeated by the {comm.world_size} that are left, {threads} thread(s) each",
+        is_warning=True,
+    )
+    if loss["fresh"]:
+        logger.message(
+            f"the state of {loss['fresh']} environment(s) was lost with them: they begin a fresh "
+            "episode, and the run is no longer equal to an undisturbed one (`losses` in its "
+            "state.json)",
+            is_warning=True,
+        )
+
+
 def say_finished(opening: Opening, comm: Communicator) -> None:
     """Print, on rank 0, that there is nothing to do and how to go on."""
     if not comm.is_root or opening.checkpoint is None:
@@ -74,11 +97,14 @@ def say_finished(opening: Opening, comm: Communicator) -> None:
 
 def say_goodbye(run_dir: Path, run: Run, reason: str) -> None:
     """Print where everything is and what one would type next."""
-    newest = run_folder.checkpoints_of(run_dir)[0]
+    checkpoints = run_folder.checkpoints_of(run_dir)
+    if not checkpoints:
+        print(f"\n{reason} before anything was learned; the same command begins again")
+        return
     name = run_dir if "/" in str(run_dir.parent) else run_dir.name
     print(
         f"\n{reason} at {run.progress.timesteps:,} timesteps\n"
-        f"  checkpoint  {newest}\n"
+        f"  checkpoint  {checkpoints[0]}\n"
         f"  curves      {run_dir / 'progress.csv'}, tensorboard --logdir {run_dir}\n"
         f"  log         {run_dir / 'episodes.csv'}\n"
         "next:\n"

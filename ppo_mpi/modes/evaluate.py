@@ -15,6 +15,7 @@ from ppo_mpi.agent import Agent, agent_from_checkpoint, read_run
 from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import EVALUATING, Heart
 from ppo_mpi.distributed.machine import choose_device, set_threads
 from ppo_mpi.envs.procgen_scores import normalized_score
 from ppo_mpi.mode_config import EvaluateConfig
@@ -35,7 +36,7 @@ so that a result has the same bits wherever its episode is played."""
 
 
 def play_episodes(
-    agent: Agent, numbers: list[list[int]], levels: str, seed: int, greedy: bool
+    agent: Agent, numbers: list[list[int]], levels: str, seed: int, greedy: bool, heart: Heart
 ) -> list[PlayedEpisode]:
     """Play this rank's episodes; no communication.
 
@@ -45,6 +46,7 @@ def play_episodes(
         levels: which levels, as in ``level_of_episode``.
         seed: of the evaluation.
         greedy: the most likely action instead of a sampled one.
+        heart: of this rank.
     """
     num_slots = len(numbers)
     if not num_slots:
@@ -63,6 +65,7 @@ def play_episodes(
     active = list(range(num_slots))
     played = []
     while active:
+        heart.beat(EVALUATING)
         draws = None if greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
         actions = act_in_rows(agent, obs[active], draws)
         all_actions = np.zeros((num_slots, *actions.shape[1:]), actions.dtype)
@@ -127,7 +130,7 @@ def evaluate_agent(
     """
     num_slots = min(num_envs, episodes)
     numbers = [list(range(slot, episodes, num_slots)) for slot in comm.shard(num_slots)]
-    own = play_episodes(agent, numbers, levels, seed, greedy)
+    own = play_episodes(agent, numbers, levels, seed, greedy, comm.heart)
     parts = comm.gather_all(own)  # collective
     played = sorted((e for part in parts for e in part), key=lambda e: e.episode)
     suite, game = split_env_name(agent.config.environment.env)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppo_mpi.build import Progress, Run, build_run
+from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import EVALUATING
 from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
+from ppo_mpi.distributed.records import remove_records
 from ppo_mpi.distributed.signals import EXIT_STOPPED, STOP
+from ppo_mpi.errors import IterationAbandonedError, RankLostError
 from ppo_mpi.learning.advantages import gae
 from ppo_mpi.learning.collector import gather_episodes
 from ppo_mpi.learning.rollout import Batch, Rollout
@@ -26,11 +30,11 @@ from ppo_mpi.learning.schedules import continues_episodes, scheduled
 from ppo_mpi.learning.update import update, value_statistics
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
-from ppo_mpi.modes.opening import open_run, prepare_folder
-from ppo_mpi.snapshot import environments_of, restore, state_of, tensors_of
+from ppo_mpi.modes.opening import Opening, open_run, prepare_folder
+from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
+from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
+from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, with_own_tensors
 from ppo_mpi.storage import run_folder
-from ppo_mpi.storage.checkpoint import save_checkpoint
-from ppo_mpi.storage.durable import on_root
 from ppo_mpi.storage.logger import EpisodeRecord, Logger
 from ppo_mpi.storage.system_info import system_info, write_system_json
 
@@ -45,13 +49,19 @@ class Ending:
     """Exit status: 0, or 75 for a run that was stopped and can go on."""
 
 
-def train_command(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> int:
+def train_command(
+    config: TrainConfig,
+    given: dict[str, Any],
+    comm: Communicator,
+    when_shrunk: Callable[[Communicator], None] = lambda left: None,
+) -> int:
     """Train a run to its end, or from where it stopped. Collective.
 
     Args:
         config: all settings, resolved.
         given: those that the user set, by name (``clobber`` among them).
         comm: the job.
+        when_shrunk: is given the job of those that are left when ranks were lost.
 
     Returns:
         the exit status.
@@ -71,22 +81,27 @@ def train_command(config: TrainConfig, given: dict[str, Any], comm: Communicator
         return 0
     run = build_run(config, comm)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
+    comm.heart.folder = opening.run_dir / "ranks"
+    remove_records(comm.heart.folder, comm.rank)
     checkpoint = opening.checkpoint
-    iteration = checkpoint.state["iteration"] if checkpoint else 0
-    total = config.num_iterations * config.learning.rollout_timesteps
-    logger = Logger(opening.run_dir, comm, config.job.display, total, iteration)
-    info = system_info(comm)  # collective
-    if comm.is_root:
-        write_system_json(opening.run_dir, info)
-        for warning in opening.warnings:
-            logger.message(warning, is_warning=True)
+    logger = open_logger(config, opening.run_dir, comm, checkpoint)
+    note_session(opening, comm, logger)  # collective
     if checkpoint is not None:
         fresh = restore(run, checkpoint, comm)  # collective
-        logger.load_state_dict(checkpoint.state["logger"])
         announce_resume(checkpoint.path, run, fresh, logger)
     announce(run, config, comm, threads, logger)
+    kept = keep(run, logger, comm) if comm.survives_losses else None  # collective
     try:
-        ending = train(run, config, comm, logger, opening.run_dir, started)  # collective
+        while True:
+            ending, kept = train(
+                run, config, comm, logger, opening.run_dir, started, kept
+            )  # collective
+            if ending is not None:
+                break
+            assert kept is not None, "only what was kept can be gone on from"
+            comm, run, logger, kept = go_on_without_lost(
+                kept, config, opening, comm, run, logger, when_shrunk
+            )  # collective
     finally:
         logger.close()
         run.close()
@@ -96,6 +111,15 @@ def train_command(config: TrainConfig, given: dict[str, Any], comm: Communicator
     return ending.status
 
 
+def note_session(opening: Opening, comm: Communicator, logger: Logger) -> None:
+    """Write down on which machine this start of the run is, and show its warnings. Collective."""
+    info = system_info(comm)  # collective
+    if comm.is_root:
+        write_system_json(opening.run_dir, info)
+        for warning in opening.warnings:
+            logger.message(warning, is_warning=True)
+
+
 def train(
     run: Run,
     config: TrainConfig,
@@ -103,7 +127,8 @@ def train(
     logger: Logger,
     run_dir: Path,
     started: float,
-) -> Ending:
+    kept: Kept | None = None,
+) -> tuple[Ending | None, Kept | None]:
     """Train until all ranks together have taken the job's timesteps, or are told to stop.
 
     Collective. Every rank must reach every line marked "collective".
@@ -115,32 +140,103 @@ def train(
         logger: writes on rank 0.
         run_dir: where rank 0 saves.
         started: ``time.monotonic()`` from which max_seconds counts.
+        kept: the run as it is now, in jobs that survive the loss of ranks.
+
+    Returns:
+        why the loop ended, or None if ranks were lost; and what to go on from in that case.
 
     Raises:
         NonFiniteError: a reward, loss or gradient is NaN or infinite.
         ReplicaMismatchError: the ranks no longer hold the same parameters.
     """
-    job, progress = config.job, run.progress
-    evaluator = Evaluator.for_training(config, run, comm) if job.eval_every else None
-    milestones = milestone_iterations(config)
-    ending = None
+    progress = run.progress
+    evaluator = Evaluator.for_training(config, run, comm) if config.job.eval_every else None
+    if comm.any(STOP.requested):  # collective
+        if kept is not None and progress.iteration:
+            save(kept.snapshot, config, comm, logger, run_dir, improved=False)  # collective
+        return Ending(f"stopped by {STOP.signal_name or 'a signal'}", EXIT_STOPPED), kept
+    ending, seconds, lost = None, math.inf, False
     while ending is None:
-        metrics, episodes = run_iteration(run, config, comm)  # collective
-        metrics |= NOT_EVALUATED  # always columns of the log, so that they may begin on a resume
-        if evaluator is not None and progress.iteration % job.eval_every == 0:
-            metrics |= evaluator.metrics(comm)  # collective
-        if comm.is_root:
-            logger.log(progress.iteration, progress.timesteps, metrics, episodes)
-        ending = agree_to_end(run, config, comm, started)  # collective
-        due = progress.iteration % job.checkpoint_every == 0
-        # An evaluation is the same on every rank, so all agree whether it was the best one.
-        due |= evaluator is not None and is_better(metrics["eval_mean_return"], progress)
-        if due or ending is not None or progress.iteration in milestones:
-            score = metrics["eval_mean_return"] if evaluator else logger.mean_return()
-            save(run, config, comm, logger, run_dir, score)  # collective
+        comm.heart.begin_iteration(progress.iteration + 1)
+        if kept is not None:
+            start: Snapshot | None = kept.snapshot
+        else:
+            # A short iteration is over within the grace time: nothing to go back to is needed.
+            is_long = seconds > config.job.stop_grace_seconds / 2
+            start = with_own_tensors(snapshot_of(run)) if is_long else None
+        newly_kept = None
+        try:
+            ending, seconds = one_round(
+                run, config, comm, logger, run_dir, started, evaluator, start
+            )  # collective
+            newly_kept = keep(run, logger, comm) if comm.survives_losses else None  # collective
+        except RankLostError:
+            lost = True
+        # Whatever a rank has seen: all that are left agree whether the round counts.
+        if not comm.agree(not lost):  # collective
+            return None, kept
+        kept = newly_kept
     if comm.is_root and ending.reason == "finished":
         run_folder.mark_done(run_dir, progress.timesteps)
-    return ending
+    return ending, kept
+
+
+def one_round(
+    run: Run,
+    config: TrainConfig,
+    comm: Communicator,
+    logger: Logger,
+    run_dir: Path,
+    started: float,
+    evaluator: Evaluator | None,
+    start: Snapshot | None,
+) -> tuple[Ending | None, float]:
+    """Take one iteration: learn, evaluate and log, save if it is time. Collective.
+
+    Args:
+        run: changed in place.
+        config: the settings.
+        comm: the job.
+        logger: writes on rank 0.
+        run_dir: where rank 0 saves.
+        started: ``time.monotonic()`` from which max_seconds counts.
+        evaluator: evaluates now and then; None for never.
+        start: the run as it is now; None if the iteration cannot be given up.
+
+    Returns:
+        why to end now, or None to go on; and the seconds that collecting and learning took.
+    """
+    job, progress = config.job, run.progress
+    STOP.grace_seconds = math.inf if start is None else job.stop_grace_seconds
+    abandoned = False
+    try:
+        metrics, episodes = run_iteration(run, config, comm)  # collective
+    except IterationAbandonedError:  # on all ranks together
+        abandoned = True
+    if abandoned:
+        assert start is not None, "only an iteration that can be repeated is given up"
+        if start.progress.iteration:
+            save(start, config, comm, logger, run_dir, improved=False)  # collective
+        return Ending(f"stopped by {STOP.signal_name or 'a signal'}", EXIT_STOPPED), 0.0
+    seconds = metrics["collect_seconds"] + metrics["update_seconds"]
+    metrics |= NOT_EVALUATED  # always columns of the log, so that they may begin on a resume
+    if evaluator is not None and progress.iteration % job.eval_every == 0:
+        comm.heart.beat(EVALUATING)
+        metrics |= evaluator.metrics(comm)  # collective
+    if comm.is_root:
+        logger.log(progress.iteration, progress.timesteps, metrics, episodes)
+    ending = agree_to_end(run, config, comm, started)  # collective
+    due = progress.iteration % job.checkpoint_every == 0
+    # An evaluation is the same on every rank, so all agree whether it was the best one.
+    due |= evaluator is not None and is_better(metrics["eval_mean_return"], progress)
+    if due or ending is not None or progress.iteration in milestone_iterations(config):
+        score = metrics["eval_mean_return"] if evaluator else logger.mean_return()
+        improved = score is not None and is_better(score, progress)
+        if improved:
+            progress.best_return = score
+        comm.check_replicas(run.model)  # collective
+        save(snapshot_of(run), config, comm, logger, run_dir, improved)  # collective
+    return ending, seconds
 
 
 def run_iteration(
@@ -150,15 +246,25 @@ def run_iteration(
 
     Returns:
         metrics, the same on every rank, and the job's finished episodes (on rank 0; [] elsewhere).
+
+    Raises:
+        IterationAbandonedError: a signal to stop came too long ago; on all ranks together. The
+            run is then somewhere in the midst of an iteration.
     """
     learning, progress = config.learning, run.progress
     share = min(1.0, progress.iteration / config.num_iterations)
     continue_episodes = continues_episodes(learning.soft_resets, learning.soft_resets_from, share)
     begin, waited = time.monotonic(), comm.seconds
-    rollout = run.collector.collect(progress.iteration, continue_episodes)
-    if run.test_actor is not None:
-        run.test_actor.play(progress.iteration, config.rollout_steps, continue_episodes)
+    rollout = None
+    try:
+        rollout = run.collector.collect(progress.iteration, continue_episodes)
+        if run.test_actor is not None:
+            run.test_actor.play(progress.iteration, config.rollout_steps, continue_episodes)
+    except IterationAbandonedError:
+        rollout = None
     collected = time.monotonic()
+    if comm.any(rollout is None) or rollout is None:  # collective
+        raise IterationAbandonedError("a signal to stop came while collecting")
 
     batch = make_batch(run, rollout, config, comm)  # collective
     learning_rate = scheduled(
@@ -230,59 +336,3 @@ def agree_to_end(
     if stops:
         return Ending(f"stopped by {STOP.signal_name or 'a signal'}", EXIT_STOPPED)
     return Ending("time is up", 0) if late else None
-
-
-def is_better(score: float, progress: Progress) -> bool:
-    """Return whether a mean return beats that of the best checkpoint; never if it is NaN."""
-    return score > (-math.inf if progress.best_return is None else progress.best_return)
-
-
-def milestone_iterations(config: TrainConfig) -> dict[int, str]:
-    """Return iteration -> tag of the checkpoints that stay, spread evenly over the job."""
-    count, iterations = config.job.num_checkpoints, config.num_iterations
-    return {-(-k * iterations // count): f"milestone-{k}" for k in range(1, count + 1)}
-
-
-def save(
-    run: Run,
-    config: TrainConfig,
-    comm: Communicator,
-    logger: Logger,
-    run_dir: Path,
-    score: float | None,
-) -> None:
-    """Save everything that shapes the future; tag and prune. Collective; rank 0 writes.
-
-    Args:
-        run: what to save.
-        config: the run's settings, saved as well.
-        comm: the job.
-        logger: its episode window and clock are saved.
-        run_dir: the run's folder.
-        score: mean return by which the best checkpoint is told; None if not known now.
-
-    Raises:
-        ReplicaMismatchError: the ranks hold different parameters.
-        CheckpointError: it cannot be written; on every rank.
-    """
-    comm.check_replicas(run.model)  # collective
-    progress = run.progress
-    improved = score is not None and is_better(score, progress)
-    if improved:
-        progress.best_return = score
-    state = state_of(run, config, comm)  # collective
-    state["logger"] = logger.state_dict()
-    logger.flush()
-    path = save_checkpoint(
-        run_dir, progress.timesteps, tensors_of(run), environments_of(run), state, comm
-    )  # collective
-
-    def tag() -> None:
-        if improved:
-            run_folder.set_tag(run_dir, "best", path)
-        milestone = milestone_iterations(config).get(progress.iteration)
-        if milestone:
-            run_folder.set_tag(run_dir, milestone, path)
-        run_folder.prune(run_dir, config.job.keep_checkpoints)
-
-    on_root(comm, tag)  # collective

@@ -144,27 +144,49 @@ def test_a_broadcast_module_has_rank_0s_parameters_and_buffers(comm: Communicato
     comm.check_replicas(module)
 
 
-def test_one_changed_bit_on_one_rank_is_found_and_the_rank_is_named(comm: Communicator):
-    for rank in range(1, comm.world_size):
+def odd_rank_message(comm: Communicator, rank: int) -> str:
+    """Return what tells that ``rank`` differs from all others, as far as that can be told."""
+    if comm.world_size == 2:
+        return "the 2 ranks hold 2 different models"
+    return rf"rank\(s\) \[{rank}\] hold other parameters than the other {comm.world_size - 1} ranks"
+
+
+def test_one_changed_bit_on_one_rank_is_found_and_the_rank_and_the_tensor_are_named(
+    comm: Communicator,
+):
+    for rank in range(comm.world_size if comm.world_size > 1 else 0):
         model = make_model()
         comm.check_replicas(model)
         if comm.rank == rank:
             bits = model[2].weight.data.view(torch.int32)
             bits[0, 3] ^= 1
-        with pytest.raises(ReplicaMismatchError, match=rf"rank\(s\) \[{rank}\] hold other"):
+        message = odd_rank_message(comm, rank)
+        with pytest.raises(ReplicaMismatchError, match=rf"{message} \(in 2\.weight\)"):
             comm.check_replicas(model)
 
 
-def test_replicas_that_all_differ_from_rank_0_are_all_named(comm: Communicator):
+def test_replicas_that_all_differ_are_said_to_do_so(comm: Communicator):
     model = make_model()
-    if comm.is_root:
-        model[0].bias.data[0] += 1
+    model[0].bias.data[0] += comm.rank
     if comm.world_size == 1:
         comm.check_replicas(model)
         return
-    others = ", ".join(str(rank) for rank in range(1, comm.world_size))
-    with pytest.raises(ReplicaMismatchError, match=rf"rank\(s\) \[{others}\] hold other"):
+    with pytest.raises(ReplicaMismatchError, match="different models") as raised:
         comm.check_replicas(model)
+    assert f"hold {comm.world_size} different models (in 0.bias)" in str(raised.value)
+
+
+def test_a_ring_gives_everything_to_the_rank_that_many_places_on(comm: Communicator):
+    for distance in range(comm.world_size):
+        received = comm.exchange({"from": comm.rank, "blob": bytes(100_000)}, distance)
+        assert received["from"] == (comm.rank - distance) % comm.world_size
+        assert len(received["blob"]) == 100_000
+
+
+def test_where_ranks_cannot_be_lost_an_agreement_is_what_this_rank_says(comm: Communicator):
+    assert comm.agree(True)
+    assert not comm.agree(False)
+    comm.finish(0)  # does not end the process
 
 
 def test_time_in_collectives_is_counted(comm: Communicator):

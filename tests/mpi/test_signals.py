@@ -59,7 +59,7 @@ def test_a_signal_in_the_middle_of_training_saves_and_the_run_goes_on(
 
 
 def ranks_of(launcher: int) -> list[int]:
-    """Return the processes below a launcher that are no launchers themselves."""
+    """Return the processes below a launcher that run the package."""
     parents = {}
     for entry in Path("/proc").iterdir():
         try:
@@ -71,7 +71,8 @@ def ranks_of(launcher: int) -> list[int]:
     below = {launcher}
     for _ in range(3):  # mpirun, its helper on this node, the ranks
         below |= {pid for pid, parent in parents.items() if parent in below}
-    return sorted(pid for pid in below if pid not in parents.values())
+    words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in below}
+    return sorted(pid for pid in below - {launcher} if words[pid][1:3] == [b"-m", b"ppo_mpi"])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for the ranks in /proc")

@@ -62,7 +62,9 @@ def test_dividing_makes_means_of_gradients_and_statistics():
     gradients.gradients[:] = torch.tensor([8.0, -4.0])
     gradients.add_statistics(torch.tensor([1.0, 10.0]), 1)
     gradients.add_statistics(torch.tensor([2.0, 30.0]), 3)
-    assert gradients.message().tolist() == [8, -4, 3, 40, 4]
+    gradients.vote_to_stop(True)
+    assert gradients.message().tolist() == [8, -4, 3, 40, 1, 4]
+    assert gradients.votes_to_stop() == 1
     assert gradients.divide() == {"loss": 0.75, "kl": 10.0, "num_samples": 4.0}
     assert gradients.gradients.tolist() == [2.0, -1.0]
 

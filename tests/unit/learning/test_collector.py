@@ -11,6 +11,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.probe import ProbeEnvs, make_envs
 from ppo_mpi.errors import NonFiniteError
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.learning.collector import Actor, Collector, gather_episodes
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers
@@ -30,7 +31,7 @@ def make_collector(
     torch.manual_seed(1)
     config = NetworkConfig(network="mlp", hidden_sizes=(8,))
     model = ActorCritic(envs.obs_spec, envs.action_spec, config, torch.float32)
-    return Collector(Actor(envs, model, 7, split, normalizer, workers), STEPS)
+    return Collector(Actor(envs, model, 7, split, Heart(), normalizer, workers), STEPS)
 
 
 def recorded(collector: Collector) -> list[StepResult]:

@@ -17,6 +17,7 @@ from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import EvaluateConfig
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.modes.evaluate import act_in_rows, evaluate_agent, play_episodes
 from ppo_mpi.modes.evaluation_report import (
     EvaluationResult,
@@ -70,7 +71,7 @@ def test_the_number_of_ranks_changes_nothing(num_ranks):
         comm = Communicator()
         comm.rank, comm.world_size = rank, num_ranks
         numbers = [list(range(slot, 17, 4)) for slot in comm.shard(4)]
-        played += play_episodes(agent, numbers, "train", 5, False)
+        played += play_episodes(agent, numbers, "train", 5, False, Heart())
     assert sorted(played, key=lambda e: e.episode) == expected
 
 

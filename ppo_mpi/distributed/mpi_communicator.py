@@ -1,0 +1,190 @@
+"""A job of several processes that an MPI launcher started.
+
+Collectives are started without blocking and polled: signals are seen, a rank that never comes
+is noticed, and a waiting rank leaves its core to others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ppo_mpi.distributed import elastic
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.machine import available_cores
+from ppo_mpi.errors import RankTimeoutError
+
+SPIN_SECONDS = 2e-3
+NAP_SECONDS = 2e-4
+
+
+class MpiCommunicator(Communicator):
+    """A job of several processes that an MPI launcher started."""
+
+    def __init__(
+        self,
+        mpi: Any,
+        world: Any,
+        hang_timeout_seconds: float = 0.0,
+        survives_losses: bool = False,
+    ) -> None:
+        """Take the communicator of all ranks.
+
+        Args:
+            mpi: the module mpi4py.MPI.
+            world: all ranks.
+            hang_timeout_seconds: longest wait within one collective; 0 = none, where a watchdog
+                looks after that.
+            survives_losses: whether the loss of a rank is an error that can be lived with.
+        """
+        super().__init__()
+        self._mpi = mpi
+        self._world = world
+        self._timeout = hang_timeout_seconds
+        self.survives_losses = survives_losses
+        self.rank = world.Get_rank()
+        self.world_size = world.Get_size()
+        self.library = mpi.Get_library_version().split("\x00")[0].splitlines()[0].strip()
+        with self._losses():
+            node = world.Split_type(mpi.COMM_TYPE_SHARED)  # collective
+            self.local_rank, self.local_size = node.Get_rank(), node.Get_size()
+            self.node_affinities = node.allgather(available_cores())  # collective
+            self.hosts = world.allgather(socket.gethostname())  # collective
+            node.Free()
+        # With more ranks than cores a spinning rank takes the core from the one it waits for.
+        cores = frozenset[int]().union(*self.node_affinities)
+        self.oversubscribed = self.local_size > len(cores)
+        self._spin_seconds = 0.0 if self.oversubscribed else SPIN_SECONDS
+
+    @contextlib.contextmanager
+    def _losses(self) -> Iterator[None]:
+        """Turn the loss of a rank into an error of ours.
+
+        Raises:
+            RankLostError: a rank was lost, and the job survives losses.
+        """
+        try:
+            yield
+        except self._mpi.Exception as error:
+            if not (self.survives_losses and elastic.is_loss(self._mpi, error)):
+                raise
+            raise elastic.rank_lost(self._world) from error
+
+    def _wait(self, start: Callable[[], Any], what: str) -> None:
+        """Start a collective and poll until it is complete.
+
+        Raises:
+            RankTimeoutError: it is not within the deadline, if there is one.
+            RankLostError: a rank was lost, and the job survives losses.
+        """
+        began = time.monotonic()
+        self.heart.waiting_for = what
+        with self._losses():
+            request = start()
+            while not request.Test():
+                waited = time.monotonic() - began
+                if 0 < self._timeout < waited:
+                    raise RankTimeoutError(
+                        f"rank {self.rank} waited {waited:.0f} s in {what}: another rank hangs or "
+                        "is far behind; raise hang_timeout_seconds if that is expected"
+                    )
+                if waited > self._spin_seconds:
+                    time.sleep(NAP_SECONDS)
+        self.heart.waiting_for = ""
+        self.seconds += time.monotonic() - began
+
+    def _reduce_in_place(self, array: np.ndarray, operation: str) -> None:
+        if array.size:
+            how = getattr(self._mpi, operation)
+
+            def start() -> Any:
+                return self._world.Iallreduce(self._mpi.IN_PLACE, array, op=how)  # collective
+
+            self._wait(start, {"SUM": "a sum", "MAX": "a maximum"}[operation])
+
+    def barrier(self) -> None:
+        """Wait for all ranks. Collective."""
+        self._wait(self._world.Ibarrier, "a barrier")  # collective
+
+    # Object messages have no polled form: all ranks meet in a polled barrier first, so that the
+    # blocking call after it lasts no longer than its transfer.
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Return rank 0's value on every rank. Collective; not for the hot loop (pickled)."""
+        self.barrier()  # collective
+        with self._losses():
+            return self._world.bcast(value)  # collective
+
+    def gather_all(self, value: Any) -> list[Any]:
+        """Return every rank's value, by rank. Collective; not for the hot loop (pickled)."""
+        self.barrier()  # collective
+        with self._losses():
+            return self._world.allgather(value)  # collective
+
+    def gather_objects(self, value: Any) -> list[Any] | None:
+        """Return every rank's value on rank 0, None elsewhere. Collective; pickled."""
+        self.barrier()  # collective
+        with self._losses():
+            return self._world.gather(value)  # collective
+
+    def exchange(self, value: Any, distance: int) -> Any:
+        """Give ``value`` to the rank ``distance`` further on, in a ring; return what comes.
+
+        Collective; pickled.
+        """
+        self.barrier()  # collective
+        target = (self.rank + distance) % self.world_size
+        source = (self.rank - distance) % self.world_size
+        with self._losses():
+            return self._world.sendrecv(value, dest=target, source=source)  # collective
+
+    def agree(self, succeeded: bool) -> bool:
+        """Return whether all succeeded and none was lost. Collective, for all that are left."""
+        if not self.survives_losses:
+            return succeeded
+        self.heart.waiting_for = "an agreement"
+        agreed = elastic.agree(self._mpi, self._world, succeeded)
+        self.heart.waiting_for = ""
+        return agreed
+
+    def shrink(self) -> Communicator:
+        """Return the job of those that are left. Collective, for them.
+
+        Raises:
+            RankLostError: another one was lost meanwhile.
+        """
+        with self._losses():
+            left = elastic.shrink(self._mpi, self._world)
+        return MpiCommunicator(self._mpi, left, self._timeout, survives_losses=True)
+
+    def finish(self, status: int) -> None:
+        """Leave the job in good order, as its last act. Collective."""
+        if self.survives_losses:
+            self.agree(True)  # collective: nobody leaves while others still work
+            elastic.leave_at_once(status)
+
+    @torch.no_grad()
+    def broadcast_module(self, module: nn.Module) -> None:
+        """Give every rank rank 0's parameters and buffers. Collective."""
+        for tensor in module.state_dict().values():
+            host = tensor.cpu().contiguous()
+
+            def start(host: Tensor = host) -> Any:
+                return self._world.Ibcast(host.numpy())  # collective
+
+            self._wait(start, "a broadcast")
+            tensor.copy_(host)
+
+    def abort(self, status: int) -> None:
+        """End the whole job now, whatever the other ranks are doing."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._world.Abort(status)

@@ -1,0 +1,48 @@
+"""What each rank writes of itself under ``<run>/ranks/``: its heartbeat and its failure.
+
+Small JSON files that are replaced as a whole. They help to tell what happened; nothing that a run
+needs depends on them, so a disk that is full or slow is no error here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+HEARTBEAT = "heartbeat"
+FAILURE = "failure"
+
+
+def record_path(folder: Path, kind: str, rank: int) -> Path:
+    """Return the file of a rank's heartbeat or failure."""
+    return folder / f"{kind}_{rank:03d}.json"
+
+
+def write_record(folder: Path, kind: str, rank: int, content: dict[str, Any]) -> None:
+    """Replace a rank's record; where that is not possible it stays as it is."""
+    path = record_path(folder, kind, rank)
+    half_written = path.with_suffix(f".{os.getpid()}")
+    text = json.dumps({"rank": rank, **content, "time": time.time()})
+    with contextlib.suppress(OSError):
+        half_written.write_text(text, encoding="utf-8")
+        os.replace(half_written, path)
+
+
+def read_record(folder: Path, kind: str, rank: int) -> dict[str, Any] | None:
+    """Return a rank's record; None if there is none, or none that can be read."""
+    try:
+        content = json.loads(record_path(folder, kind, rank).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def remove_records(folder: Path, rank: int) -> None:
+    """Remove a rank's records of an earlier life."""
+    for kind in (HEARTBEAT, FAILURE):
+        with contextlib.suppress(OSError):
+            record_path(folder, kind, rank).unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""A training job's logs and checkpoints: when, from where, and under which tags."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from ppo_mpi.build import Progress
+from ppo_mpi.config import TrainConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import SAVING
+from ppo_mpi.snapshot import Snapshot, state_of
+from ppo_mpi.storage import run_folder
+from ppo_mpi.storage.checkpoint import Checkpoint, save_checkpoint
+from ppo_mpi.storage.durable import on_root
+from ppo_mpi.storage.logger import Logger
+
+
+def open_logger(
+    config: TrainConfig, run_dir: Path, comm: Communicator, checkpoint: Checkpoint | None
+) -> Logger:
+    """Open the run's curves, cut at the checkpoint that it goes on from, if there is one."""
+    iteration = checkpoint.state["iteration"] if checkpoint else 0
+    total = config.num_iterations * config.learning.rollout_timesteps
+    logger = Logger(run_dir, comm, config.job.display, total, iteration)
+    if checkpoint is not None:
+        logger.load_state_dict(checkpoint.state["logger"])
+    return logger
+
+
+def is_better(score: float, progress: Progress) -> bool:
+    """Return whether a mean return beats that of the best checkpoint; never if it is NaN."""
+    return score > (-math.inf if progress.best_return is None else progress.best_return)
+
+
+def milestone_iterations(config: TrainConfig) -> dict[int, str]:
+    """Return iteration -> tag of the checkpoints that stay, spread evenly over the job."""
+    count, iterations = config.job.num_checkpoints, config.num_iterations
+    return {-(-k * iterations // count): f"milestone-{k}" for k in range(1, count + 1)}
+
+
+def save(
+    snapshot: Snapshot,
+    config: TrainConfig,
+    comm: Communicator,
+    logger: Logger,
+    run_dir: Path,
+    improved: bool,
+) -> None:
+    """Save everything that shapes the future; tag and prune. Collective; rank 0 writes.
+
+    Args:
+        snapshot: what to save; its parameters have been compared over the ranks.
+        config: the run's settings, saved as well.
+        comm: the job.
+        logger: its episode window and clock are saved.
+        run_dir: the run's folder.
+        improved: whether this is the best policy so far.
+
+    Raises:
+        CheckpointError: it cannot be written; on every rank.
+    """
+    comm.heart.beat(SAVING)
+    state = state_of(snapshot, config, comm)  # collective
+    state["logger"] = logger.state_dict()
+    logger.flush()
+    progress = snapshot.progress
+    path = save_checkpoint(
+        run_dir, progress.timesteps, snapshot.tensors, snapshot.environments, state, comm
+    )  # collective
+
+    def tag() -> None:
+        if improved:
+            run_folder.set_tag(run_dir, "best", path)
+        milestone = milestone_iterations(config).get(progress.iteration)
+        if milestone:
+            run_folder.set_tag(run_dir, milestone, path)
+        run_folder.prune(run_dir, config.job.keep_checkpoints)
+
+    on_root(comm, tag)  # collective
