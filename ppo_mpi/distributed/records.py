@@ -41,8 +41,11 @@ def read_record(folder: Path, kind: str, rank: int) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def remove_records(folder: Path, rank: int) -> None:
-    """Remove a rank's records of an earlier life."""
-    for kind in (HEARTBEAT, FAILURE):
-        with contextlib.suppress(OSError):
+def new_records(run_dir: Path, rank: int) -> Path:
+    """Return the folder of a run's records, without those of this rank's earlier life."""
+    folder = run_dir / "ranks"
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        for kind in (HEARTBEAT, FAILURE):
             record_path(folder, kind, rank).unlink(missing_ok=True)
+    return folder

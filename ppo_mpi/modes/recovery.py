@@ -17,6 +17,7 @@ from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
+from ppo_mpi.distributed.records import new_records
 from ppo_mpi.errors import RankLostError
 from ppo_mpi.modes.announcements import announce_loss
 from ppo_mpi.modes.opening import Opening
@@ -128,7 +129,7 @@ def go_on_without_lost(
     run.close()
     while True:
         comm = shrink_until_agreed(comm)  # collective
-        comm.heart.folder = opening.run_dir / "ranks"
+        comm.heart.folder = new_records(opening.run_dir, comm.rank)
         comm.heart.begin_iteration(kept.snapshot.progress.iteration + 1)
         when_shrunk(comm)
         rebuilt = None

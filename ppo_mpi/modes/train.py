@@ -20,7 +20,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import EVALUATING
 from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
-from ppo_mpi.distributed.records import remove_records
+from ppo_mpi.distributed.records import new_records
 from ppo_mpi.distributed.signals import EXIT_STOPPED, STOP
 from ppo_mpi.errors import IterationAbandonedError, RankLostError
 from ppo_mpi.learning.advantages import gae
@@ -81,8 +81,7 @@ def train_command(
         return 0
     run = build_run(config, comm)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
-    comm.heart.folder = opening.run_dir / "ranks"
-    remove_records(comm.heart.folder, comm.rank)
+    comm.heart.folder = new_records(opening.run_dir, comm.rank)
     checkpoint = opening.checkpoint
     logger = open_logger(config, opening.run_dir, comm, checkpoint)
     note_session(opening, comm, logger)  # collective

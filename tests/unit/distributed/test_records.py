@@ -7,9 +7,9 @@ from pathlib import Path
 from ppo_mpi.distributed.records import (
     FAILURE,
     HEARTBEAT,
+    new_records,
     read_record,
     record_path,
-    remove_records,
     write_record,
 )
 
@@ -33,9 +33,10 @@ def test_what_cannot_be_written_or_read_is_no_error(tmp_path: Path):
 
 
 def test_a_new_life_removes_its_ranks_records_only(tmp_path: Path):
+    folder = new_records(tmp_path, 0)
     for rank in (0, 1):
-        write_record(tmp_path, HEARTBEAT, rank, {})
-        write_record(tmp_path, FAILURE, rank, {})
-    remove_records(tmp_path, 1)
-    remove_records(tmp_path, 2)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["failure_000.json", "heartbeat_000.json"]
+        write_record(folder, HEARTBEAT, rank, {})
+        write_record(folder, FAILURE, rank, {})
+    assert new_records(tmp_path, 1) == new_records(tmp_path, 2) == folder
+    assert sorted(p.name for p in folder.iterdir()) == ["failure_000.json", "heartbeat_000.json"]
+    assert new_records(tmp_path / "missing", 0) == tmp_path / "missing" / "ranks"
