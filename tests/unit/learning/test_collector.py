@@ -8,10 +8,10 @@ import torch
 
 from ppo_mpi.config import NetworkConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.probe import ProbeEnvs, make_envs
 from ppo_mpi.errors import NonFiniteError
-from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.learning.collector import Actor, Collector, gather_episodes
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers

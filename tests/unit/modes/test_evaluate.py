@@ -15,9 +15,9 @@ from ppo_mpi.agent import Agent
 from ppo_mpi.build import make_envs, make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import EvaluateConfig
-from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.modes.evaluate import act_in_rows, evaluate_agent, play_episodes
 from ppo_mpi.modes.evaluation_report import (
     EvaluationResult,

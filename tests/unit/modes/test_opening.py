@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
+from ppo_mpi.build import build_run
 from ppo_mpi.config import TrainConfig, flatten, resumable_fields, with_values
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.errors import ConfigError
+from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.modes.opening import (
     config_text,
     default_run_name,
@@ -20,23 +21,32 @@ from ppo_mpi.modes.opening import (
     resumed_config,
     run_dir_of,
 )
+from ppo_mpi.snapshot import snapshot_of, state_of
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ppo_mpi.storage.logger import Logger
 from ppo_mpi.storage.run_folder import is_done, mark_done
 
 COMM = Communicator()
 
 
 def config_in(folder: Path, **values: Any) -> TrainConfig:
-    return with_values(TrainConfig(), {"checkpoint_dir": str(folder), "run": "r"} | values)
+    fixed = {"checkpoint_dir": str(folder), "run": "r", "env": "probe:match"}
+    return with_values(TrainConfig(), fixed | values)
 
 
 def save(config: TrainConfig, timesteps: int) -> Checkpoint:
     """Write a checkpoint of a run with that config, as training does."""
     run_dir = run_dir_of(config)
     run_dir.mkdir(parents=True, exist_ok=True)
-    state = {"config": flatten(config), "timesteps": timesteps, "iteration": timesteps // 16_384}
-    tensors = {"model": {"x": torch.zeros(2)}}
-    return load_checkpoint(save_checkpoint(run_dir, timesteps, tensors, {}, state, COMM))
+    run = build_run(config, COMM)
+    run.progress.timesteps = timesteps
+    run.progress.iteration = timesteps // config.learning.rollout_timesteps
+    snapshot = snapshot_of(run)
+    state = state_of(snapshot, config, COMM)
+    state["logger"] = Logger(None, COMM, "off", timesteps, 0).state_dict()
+    tensors, environments = snapshot.tensors, snapshot.environments
+    path = save_checkpoint(run_dir, timesteps, tensors, environments, state, COMM)
+    return load_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +85,7 @@ def test_a_run_with_a_checkpoint_goes_on_with_its_own_settings(tmp_path: Path) -
 
 def test_lists_of_the_checkpoint_are_tuples_again(tmp_path: Path) -> None:
     config = config_in(tmp_path, hidden_sizes=(3, 4), env_kwargs=("a=1",))
-    assert resumed_config(save(config, 16_384), {"hidden_sizes": (3, 4)}) == config
+    assert resumed_config(save(config, 16_384), {"hidden_sizes": (3, 4)}, config) == config
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,7 @@ def test_lists_of_the_checkpoint_are_tuples_again(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_does_not_shape_learning_may_change(name: str, value: Any, tmp_path: Path) -> None:
     config = config_in(tmp_path)
-    resumed = resumed_config(save(config, 16_384), {name: value})
+    resumed = resumed_config(save(config, 16_384), {name: value}, config)
     assert flatten(resumed) == flatten(config) | {name: value}
 
 
@@ -107,22 +117,26 @@ def test_what_shapes_learning_may_not_change_and_is_named(
     assert name not in resumable_fields()
     config = config_in(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        resumed_config(save(config, 16_384), {name: value})
+        resumed_config(save(config, 16_384), {name: value}, config)
     assert f"{name}={value} (the run has {flatten(config)[name]})" in str(caught.value)
     assert str(tmp_path / "r") in str(caught.value)
     assert "leave it out, use another --run, or --clobber to start over" in str(caught.value)
 
 
 def test_all_refused_settings_are_named_at_once(tmp_path: Path) -> None:
-    checkpoint = save(config_in(tmp_path), 16_384)
+    config = config_in(tmp_path)
+    checkpoint = save(config, 16_384)
     with pytest.raises(ConfigError, match=r"num_envs=8 .*, seed=4 \(the run has 0\) was given"):
-        resumed_config(checkpoint, {"seed": 4, "num_envs": 8, "discount": 0.999})
+        resumed_config(checkpoint, {"seed": 4, "num_envs": 8, "discount": 0.999}, config)
 
 
 def test_a_setting_given_as_it_is_is_no_change(tmp_path: Path) -> None:
     config = config_in(tmp_path)
-    given = flatten(config) | {"env": "coinrun", "clobber": False}  # the run: procgen:coinrun
-    assert resumed_config(save(config, 16_384), given) == config
+    given = flatten(config) | {"clobber": False}
+    assert resumed_config(save(config, 16_384), given, config) == config
+    cartpole = config_in(tmp_path, env="gym:CartPole-v1")
+    given = flatten(cartpole) | {"env": "CartPole-v1"}
+    assert resumed_config(save(cartpole, 16_384), given, cartpole) == cartpole
 
 
 def test_a_run_that_reached_its_total_is_finished_until_the_total_is_raised(
@@ -191,3 +205,66 @@ def test_more_ranks_than_the_runs_environments_are_refused(tmp_path: Path) -> No
     many.world_size = 3
     with pytest.raises(ConfigError, match="num_envs=2 is fewer than world_size=3"):
         open_run(config_in(tmp_path), {}, many)
+
+
+def test_where_files_go_is_not_taken_from_a_checkpoint(tmp_path: Path) -> None:
+    foreign = config_in(tmp_path, asset_dir="/elsewhere")
+    checkpoint = save(foreign, 16_384)
+    config = config_in(tmp_path)
+    assert resumed_config(checkpoint, {}, config) == config
+
+
+@pytest.mark.parametrize("trace", ["tags.json", "DONE", "NEWEST", "unreadable-step-000000000512-7"])
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(tmp_path: Path, trace: str) -> None:
+    config = config_in(tmp_path)
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / trace).write_text("{}")
+    with pytest.raises(CheckpointError, match=f"it has {trace}.*start over with --clobber"):
+        open_run(config, {}, COMM)
+    opening = open_run(config, {"clobber": True}, COMM)
+    prepare_folder(opening, True, COMM)
+    opening.lock.release()
+    assert open_run(config, {}, COMM).checkpoint is None
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_anew_and_says_so(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path)
+    opening = open_run(config, {}, COMM)
+    prepare_folder(opening, False, COMM)
+    opening.lock.release()
+    (warning,) = open_run(config, {}, COMM).warnings
+    assert "ended without having saved a checkpoint; the run begins anew" in warning
+
+
+@pytest.mark.parametrize("name", [".lock", "progress.csv", "tensorboard", "ranks", "step-1"])
+def test_a_run_with_links_in_it_is_refused_and_nothing_behind_them_is_touched(
+    tmp_path: Path, name: str
+) -> None:
+    config = config_in(tmp_path)
+    save(config, 16_384)
+    (tmp_path / "precious").write_text("as it was")
+    (tmp_path / "r" / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(CheckpointError, match=f"{name} is a symbolic link"):
+        open_run(config, {}, COMM)
+    assert (tmp_path / "precious").read_text() == "as it was"
+
+
+def test_damaged_tags_are_found_before_training_begins(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    save(config, 16_384)
+    (tmp_path / "r" / "tags.json").write_text('{"best": "step-')
+    with pytest.raises(CheckpointError, match="tags.json cannot be read as JSON .*remove it"):
+        open_run(config, {}, COMM)
+
+
+def test_the_loss_of_the_newest_checkpoint_is_told(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    older, newer = save(config, 16_384), save(config, 32_768)
+    shutil.rmtree(newer.path)
+    opening = open_run(config, {}, COMM)
+    assert opening.checkpoint is not None
+    assert opening.checkpoint.path == older.path
+    (warning,) = opening.warnings
+    assert "step-000000032768, which was saved last, is missing; using step-" in warning

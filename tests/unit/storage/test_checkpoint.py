@@ -71,7 +71,7 @@ def test_everything_comes_back_to_the_bit(tmp_path: Path) -> None:
     ]
     assert_is_what_was_saved(load_checkpoint(path))
     assert_is_what_was_saved(load_checkpoint_everywhere(path, Communicator()))
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["NEWEST", path.name]
 
 
 def test_a_loaded_tensor_can_be_changed_in_place(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_same_timesteps_again_replace_the_checkpoint(tmp_path: Path) -> None
     save(tmp_path, 5)
     path = save_checkpoint(tmp_path, 5, {}, {}, {"iteration": 9}, Communicator())
     assert load_checkpoint(path).state == {"iteration": 9}
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["NEWEST", path.name]
 
 
 def test_a_crash_while_replacing_leaves_one_of_the_two(tmp_path: Path, monkeypatch) -> None:
@@ -103,7 +103,7 @@ def test_a_crash_while_replacing_leaves_one_of_the_two(tmp_path: Path, monkeypat
     assert checkpoints_of(tmp_path) == []
     clean_leftovers(tmp_path)
     assert_is_what_was_saved(load_newest(tmp_path)[0])
-    assert [p.name for p in tmp_path.iterdir()] == [step_name(5)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["NEWEST", step_name(5)]
 
 
 @pytest.mark.parametrize("name", ["model", "optimizer", "environments"])
@@ -152,7 +152,14 @@ def test_a_missing_file_is_found(tmp_path: Path) -> None:
         (b"[]", "manifest.json is not a manifest"),
         (b'{"format": "other", "version": 1, "files": {}}', "has format 'other' version 1"),
         (b'{"format": "ppo_mpi checkpoint", "version": 2, "files": {}}', "version 2, expected"),
-        (b'{"format": "ppo_mpi checkpoint", "version": 1, "files": {}}', "state.json is missing"),
+        (
+            b'{"format": "ppo_mpi checkpoint", "version": 1, "timesteps": 1, "files": {}}',
+            "state.json is missing",
+        ),
+        (
+            b'{"format": "ppo_mpi checkpoint", "version": 1, "timesteps": 2, "files": {}}',
+            "manifest.json is of 2 timesteps, unlike the folder",
+        ),
         (
             b'{"format": "ppo_mpi checkpoint", "version": 1, "files": {"../x.safetensors": {}}}',
             "which is no file of a checkpoint",
@@ -176,7 +183,7 @@ def test_a_half_written_folder_is_never_taken(tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / ".del-step-000000000300-1")
     assert load_newest(tmp_path)[0].path == whole
     clean_leftovers(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [whole.name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["NEWEST", whole.name]
 
 
 def test_no_checkpoint_and_no_whole_one_are_errors(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ def test_every_byte_is_on_the_disk_before_the_rename_and_the_rename_before_the_r
         ("fsync", f".tmp-{path.name}-{os.getpid()}"),
         ("rename", path.name),
         ("fsync", tmp_path.name),
+        ("fsync", f".tmp-NEWEST-{os.getpid()}"),
+        ("rename", "NEWEST"),
+        ("fsync", tmp_path.name),
     ]
 
 
@@ -65,7 +68,7 @@ def test_a_full_disk_is_a_checkpoint_error_and_older_checkpoints_stay(tmp_path: 
         large = {"model": {"weight": torch.zeros(1_000_000)}}
         with pytest.raises(CheckpointError, match=r"No space left on device.*make room"):
             save_checkpoint(tmp_path, 2, large, {}, {}, Communicator())
-        assert [p.name for p in tmp_path.iterdir()] == [old.name]
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["NEWEST", old.name]
         assert load_checkpoint(old).state == STATE
         assert load_checkpoint(save(tmp_path, 3)).state == STATE
     finally:

@@ -129,13 +129,13 @@ def test_pruning_keeps_the_newest_and_the_tagged(runs: Path) -> None:
     set_tag(coinrun, "best", coinrun / step_name(600))
     assert [p.name for p in prune(coinrun, keep=2)] == [step_name(200)]
     assert sorted(p.name for p in coinrun.iterdir()) == sorted(
-        [step_name(100), step_name(500), step_name(600), "tags.json"]
+        [step_name(100), step_name(500), step_name(600), "tags.json", "NEWEST"]
     )
 
 
 def test_damaged_tags_are_an_error_and_nothing_is_pruned(runs: Path) -> None:
     (runs / "coinrun" / "tags.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"tags\.json is not JSON .*mend or remove it"):
+    with pytest.raises(CheckpointError, match=r"tags\.json cannot be read as JSON .*remove it"):
         prune(runs / "coinrun", keep=1)
     assert len(checkpoints_of(runs / "coinrun")) == 3
     (runs / "coinrun" / "tags.json").write_text("[1]")
