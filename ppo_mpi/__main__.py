@@ -130,6 +130,7 @@ def _run_on_all_ranks(command: Command) -> int:
     watchdog: Watchdog | None = None
     try:
         from ppo_mpi.distributed.communicator import connect
+        from ppo_mpi.distributed.leftovers import clean_leftovers
         from ppo_mpi.distributed.signals import restore_handlers
         from ppo_mpi.distributed.watchdog import Watchdog
 
@@ -143,6 +144,8 @@ def _run_on_all_ranks(command: Command) -> int:
             redirect_output(_rank_log(command, comm.rank))
         watchdog = Watchdog(comm, settings.hang_timeout_seconds, console)
         watchdog.start()
+        if comm.local_rank == 0 and comm.world_size > 1:
+            clean_leftovers()
         if command.mode == "evaluate":
             restore_handlers()
             from ppo_mpi.modes.evaluate import evaluate_command
@@ -197,6 +200,11 @@ def _run_alone(command: Command) -> int:
             from ppo_mpi.modes.play import play_command
 
             return play_command(command.config)
+        if command.mode == "launch":
+            from ppo_mpi.modes.launch import launch_command
+
+            assert command.launched is not None, "the command line was checked"
+            return launch_command(command.config, list(command.words), command.launched.config)
         if command.mode == "presets":
             from ppo_mpi.modes.presets import presets_command
 

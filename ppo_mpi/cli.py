@@ -23,6 +23,7 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import (
     DoctorConfig,
     EvaluateConfig,
+    LaunchConfig,
     PlayConfig,
     PresetsConfig,
     RecordConfig,
@@ -63,6 +64,7 @@ MODES = {
     "play": Mode(PlayConfig, "watch a trained agent, or play yourself", "run"),
     "record": Mode(RecordConfig, "write a video of a trained agent", "run"),
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
+    "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
     "presets": Mode(PresetsConfig, "list the published settings, or print one", "name"),
     "doctor": Mode(DoctorConfig, "check the installation and say what to do"),
 }
@@ -110,6 +112,10 @@ class Command:
     """Whether to show instead of train."""
     clobber: bool = False
     """Whether to start over where the run exists."""
+    launched: Command | None = None
+    """What stands behind ``--``, for launch."""
+    words: tuple[str, ...] = ()
+    """The same, as it was typed."""
 
 
 def parse_command(argv: Sequence[str]) -> Command:
@@ -121,6 +127,9 @@ def parse_command(argv: Sequence[str]) -> Command:
     Raises:
         ConfigError: something in it cannot be; the message is one line with the remedy.
     """
+    argv = list(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+    argv, behind = argv[:end], argv[end + 1 :]
     settings, plain = split_words(argv, _all_kinds())
     notes: list[str] = []
     settings = [_rename(setting, notes) for setting in settings]
@@ -140,6 +149,10 @@ def parse_command(argv: Sequence[str]) -> Command:
     if not name:
         raise ConfigError("no mode given; begin with one of " + ", ".join(MODES))
     settings = _with_plain_words(name, settings, plain, notes)
+    if name == "launch":
+        return _launch_command(settings, behind, notes)
+    if behind:
+        raise ConfigError(f"unexpected words behind --: {' '.join(behind)}; only launch has them")
     if name == "train":
         return _train_command(settings, notes)
     return _other_command(name, settings, notes)
@@ -255,6 +268,22 @@ def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
         dry_run=options.dry_run,
         clobber=options.clobber,
     )
+
+
+def _launch_command(
+    settings: Sequence[Setting], behind: Sequence[str], notes: list[str]
+) -> Command:
+    example = f"{PROGRAM} launch --ranks 8 -- train coinrun"
+    if not behind:
+        raise ConfigError(f"launch needs the words of train behind --, for example: {example}")
+    launched = parse_command(behind)
+    if launched.mode != "train" or launched.dry_run:
+        raise ConfigError(
+            f"launch starts train only, and behind -- stands {' '.join(behind)!r}; for example: "
+            f"{example}; its own --dry-run stands before --"
+        )
+    command = _other_command("launch", settings, notes)
+    return replace(command, launched=launched, words=tuple(behind))
 
 
 def _other_command(mode: str, settings: Sequence[Setting], notes: list[str]) -> Command:

@@ -190,6 +190,45 @@ class DoctorConfig:
     """Folder of the runs, which must be writable."""
 
 
+@dataclass(frozen=True)
+class LaunchConfig:
+    """How a training job is started, and started again."""
+
+    ranks: int = 0
+    """Ranks to start; 0 = as many as there are cores, or places on the hosts. Never more than
+    num_envs."""
+    max_restarts: int = 3
+    """Restarts without a further checkpoint after which it gives up. A failure that comes twice
+    at the same place in the same way ends it at once; a new checkpoint begins the count anew."""
+    min_ranks: int = 1
+    """Fewest ranks to go on with when hosts no longer answer."""
+    hosts: str = ""
+    """Hosts and their places, a:4,b:4; empty for this machine, or the scheduler's choice."""
+    host_check: str = "ssh -o BatchMode=yes -o ConnectTimeout=5 {host} true"
+    """Command that tells before each start whether a host answers; needed with hosts only."""
+    launcher: str = ""
+    """The launcher: mpirun, mpiexec, srun or a path; empty takes the mpirun beside this Python,
+    else the one on the PATH."""
+    launcher_args: str = ""
+    """More words for the launcher, as a shell would split them."""
+    grace_seconds: float = 120.0
+    """How long the job may take to save and leave after a signal; then it is ended."""
+    restart_delay: float = 1.0
+    """Seconds before a restart, doubled (up to 60) while no further checkpoint is saved."""
+    dry_run: bool = False
+    """Whether to show the command instead of running it."""
+
+    def validate(self, world_size: int = 1) -> None:
+        """Check what can be checked before anything is started.
+
+        Raises:
+            ConfigError: a value is out of its range.
+        """
+        _at_least(0, ranks=self.ranks, max_restarts=self.max_restarts)
+        _at_least(0, grace_seconds=self.grace_seconds, restart_delay=self.restart_delay)
+        _at_least(1, min_ranks=self.min_ranks)
+
+
 def check_levels(levels: str, allow_both: bool) -> None:
     """Check that ``levels`` is train, test, both (where allowed), A:B, or a list of levels.
 
