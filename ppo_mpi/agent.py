@@ -13,16 +13,17 @@ from ppo_mpi.build import make_envs, make_model, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.machine import choose_device, keep_big_blocks
 from ppo_mpi.envs.base import VecEnvs
-from ppo_mpi.errors import CheckpointError
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.levels import level_of_episode
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Categorical, draw_noise
 from ppo_mpi.registry import split_env_name
 from ppo_mpi.seeding import generator, stream_seed
-from ppo_mpi.snapshot import load_moments
+from ppo_mpi.snapshot import check_fits, load_moments
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ppo_mpi.storage.run_folder import find_run
+from ppo_mpi.storage.stored_config import check_environment, stored_config
+from ppo_mpi.storage.stored_state import check_state
 
 
 @dataclass(frozen=True)
@@ -117,27 +118,29 @@ def agent_from_checkpoint(
 ) -> Agent:
     """Make the agent that a verified checkpoint holds.
 
+    Nothing in the checkpoint is trusted: it is compared with what its config describes before
+    anything is made of it.
+
     Raises:
-        CheckpointError: the checkpoint does not fit the config it carries.
+        CheckpointError: the checkpoint does not fit the config it carries, or the config names
+            an environment that would import a module of its own.
     """
     keep_big_blocks()
-    config = with_values(TrainConfig(), checkpoint.state["config"] | {"precision": precision})
-    envs = make_envs(config, range(1), 0, "shape")
+    config = stored_config(checkpoint)
+    check_environment(config, {}, f"the checkpoint {checkpoint.path}")
+    check_state(checkpoint, config)
+    check_fits(config, checkpoint)
+    config = with_values(config, {"precision": precision})
+    envs = make_envs(config, (), 0, "shape")
     try:
         model = make_model(config, envs, device)
         normalizer = make_observation_normalizer(config, envs)
-        model.load_state_dict(checkpoint.tensors["model"])
-        if normalizer is not None:
-            moments = {"observation": normalizer.moments}
-            load_moments(moments, checkpoint.tensors["normalizers"])
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} does not hold what its config says: {error}"
-        ) from error
     finally:
         envs.close()
-    timesteps = checkpoint.state["timesteps"]
-    path = checkpoint.path
+    model.load_state_dict(checkpoint.tensors["model"])
+    if normalizer is not None:
+        load_moments({"observation": normalizer.moments}, checkpoint.tensors["normalizers"])
+    timesteps, path = checkpoint.state["timesteps"], checkpoint.path
     return Agent(config, path.parent, timesteps, model.eval(), normalizer, path)
 
 

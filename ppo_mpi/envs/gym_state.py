@@ -16,17 +16,21 @@ import numpy as np
 from ppo_mpi.errors import CheckpointError
 
 FORMAT = 1
+LARGEST = 1e6
+"""Bound of the numbers in a state; some environments take an angle to its range turn by turn."""
+LARGEST_COUNT = 2**62
 
-# "module:class" of an environment -> the attributes that change while it runs. The generator, the
-# time limit's count and the present observation are saved for all.
-SAVABLE: Mapping[str, tuple[str, ...]] = {
+# "module:class" of an environment -> the attributes that change while it runs, and how many
+# numbers each has; 0 is one number or None. The generator, the time limit's count and the present
+# observation are saved for all.
+SAVABLE: Mapping[str, Mapping[str, int]] = {
     f"gymnasium.envs.classic_control.{name}": attributes
     for name, attributes in {
-        "acrobot:AcrobotEnv": ("state",),
-        "cartpole:CartPoleEnv": ("state", "steps_beyond_terminated"),
-        "continuous_mountain_car:Continuous_MountainCarEnv": ("state",),
-        "mountain_car:MountainCarEnv": ("state",),
-        "pendulum:PendulumEnv": ("state", "last_u"),
+        "acrobot:AcrobotEnv": {"state": 4},
+        "cartpole:CartPoleEnv": {"state": 4, "steps_beyond_terminated": 0},
+        "continuous_mountain_car:Continuous_MountainCarEnv": {"state": 2},
+        "mountain_car:MountainCarEnv": {"state": 2},
+        "pendulum:PendulumEnv": {"state": 2, "last_u": 0},
     }.items()
 }
 
@@ -90,23 +94,30 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
         found = (saved["format"], saved["env"], saved["class"])
         expected = (FORMAT, env_id, _class_name(env))
         if found != expected:
-            raise CheckpointError(f"{whose} is {found}, this environment {expected}")
+            shown = str(found)[:200]
+            raise CheckpointError(f"{whose} is {shown}, this environment {expected}")
         if expected[2] not in SAVABLE:
             raise CheckpointError(f"{whose} is one of {env_id}, which cannot be restored")
         generator = saved["generator"]
         # A generator of the same kind says whether it would take the state.
         type(env.unwrapped.np_random.bit_generator)().state = generator
         parsed = SavedEnv(
-            {name: _decode(saved["attributes"][name]) for name in SAVABLE[expected[2]]},
+            {
+                name: _checked(name, _decode(saved["attributes"][name]), size)
+                for name, size in SAVABLE[expected[2]].items()
+            },
             generator,
-            saved["elapsed_steps"],
+            _count_or_none("elapsed_steps", saved["elapsed_steps"]),
             np.asarray(_decode(saved["obs"])),
-            saved["next_seed"],
+            _count_or_none("next_seed", saved["next_seed"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except RecursionError as error:
+        raise CheckpointError(f"{whose} is damaged: it is nested too deeply") from error
+    except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{whose} is damaged: {type(error).__name__} {error}") from error
+        what = f"{type(error).__name__} {error}"[:200]
+        raise CheckpointError(f"{whose} is damaged: {what}") from error
     if (parsed.elapsed_steps is None) != (_time_limit(env) is None):
         raise CheckpointError(f"{whose} and this environment do not both have a time limit")
     if parsed.obs.shape != obs.shape or parsed.obs.dtype != obs.dtype:
@@ -114,6 +125,8 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
             f"{whose} has an observation {parsed.obs.shape} {parsed.obs.dtype} "
             f"instead of {obs.shape} {obs.dtype}"
         )
+    if not np.isfinite(parsed.obs).all():
+        raise CheckpointError(f"{whose} has an observation that is not finite")
     return parsed
 
 
@@ -166,13 +179,38 @@ def _encode(value: Any) -> Any:
 
 def _decode(value: Any) -> Any:
     """Return what ``_encode`` was given."""
+    if isinstance(value, dict) and "tuple" in value:
+        return tuple(_decode_item(item) for item in value["tuple"])
+    return _decode_item(value)
+
+
+def _decode_item(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    if "tuple" in value:
-        return tuple(_decode(item) for item in value["tuple"])
     dtype = np.dtype(value["dtype"])
-    if dtype.kind not in "biuf":
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise ValueError(f"the type {dtype} is not one of numbers")
+    numbers = [value["scalar"]] if "scalar" in value else value["array"]
+    if not all(type(number) in (bool, int, float) for number in numbers):
+        raise ValueError("there is something else among its numbers")
     if "scalar" in value:
         return dtype.type(value["scalar"])
-    return np.array(value["array"], dtype).reshape(value["shape"])
+    return np.array(numbers, dtype).reshape(value["shape"])
+
+
+def _checked(name: str, value: Any, size: int) -> Any:
+    """Return an attribute that is ``size`` finite numbers; of size 0: one number or None."""
+    if size == 0 and value is None:
+        return value
+    numbers = np.asarray(value)
+    if numbers.shape != ((size,) if size else ()) or numbers.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is not {size or 1} numbers")
+    if not (np.abs(numbers) <= LARGEST).all():
+        raise ValueError(f"{name} is beyond +-{LARGEST:g}")
+    return value
+
+
+def _count_or_none(name: str, value: Any) -> int | None:
+    if value is not None and not (type(value) is int and 0 <= value < LARGEST_COUNT):
+        raise ValueError(f"{name} is not a count")
+    return value

@@ -28,11 +28,14 @@ from ppo_mpi.envs.procgen_engine import (
     parse_options,
 )
 from ppo_mpi.envs.procgen_generated import GeneratedProcgenEnvs
+from ppo_mpi.envs.procgen_trial import survives
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import generator, stream_seed
 
 MAX_STATE_BYTES = 2**20
 """Size of the buffer that the library itself gives a state; they are 20 to 60 kB."""
+TRIAL_ACTIONS = (4, 7, 1, 9)
+"""What a child process does in saved environments before they are taken: nothing, right, ..."""
 
 
 def make_envs(
@@ -75,7 +78,8 @@ class ProcgenEnvs(VecEnvs):
     its episode; those that follow are numbered as the engine does it.
 
     An environment's state is the engine's bytes with a checksum behind them. The engine would end
-    the process over a bad one, so all of them are checked before the first is handed over.
+    the process over a bad one, so all of them are checked before the first is handed over, and
+    a child process goes on from them first.
     """
 
     obs_spec = OBS_SPEC
@@ -94,6 +98,8 @@ class ProcgenEnvs(VecEnvs):
         self.indices = tuple(indices)
         self._game = game
         self._render = render
+        self._config = config
+        self._num_threads = num_threads
         self._engine: Any = None
         self._begun = False
         self._assigned: set[int] = set()
@@ -176,6 +182,7 @@ class ProcgenEnvs(VecEnvs):
             for slot, state in enumerate(states)
         ]
         fresh = [slot for slot, state in enumerate(checked) if state is None]
+        self._try({slot: state for slot, state in enumerate(checked) if state is not None})
         if fresh:
             self._begin_episodes(fresh)
         for slot, state in enumerate(checked):
@@ -253,6 +260,8 @@ class ProcgenEnvs(VecEnvs):
         ):
             if saved != own:
                 raise CheckpointError(f"{whose} has {name}={saved}, these environments {own}")
+        if len(state) > MAX_STATE_BYTES:
+            raise CheckpointError(f"{whose} has {len(state)} bytes")
         low, high = layout.level_range
         if (low, high) != self._level_range and high != low + 1:
             raise CheckpointError(
@@ -260,6 +269,38 @@ class ProcgenEnvs(VecEnvs):
                 f"[{self._level_range[0]}, {self._level_range[1]})"
             )
         return procgen_state.with_slot(state, slot)
+
+    def _try(self, states: Mapping[int, bytes]) -> None:
+        """Let a child process go on from the states first: the engine may end it over them.
+
+        Raises:
+            CheckpointError: it did.
+        """
+        if not states:
+            return
+        try:
+            alive = survives(lambda: self._go_on_from(states))
+        except OSError as error:
+            raise CheckpointError(
+                f"the saved environments cannot be tried in another process ({error.strerror}); "
+                "allow more processes or memory, and start again"
+            ) from error
+        if not alive:
+            raise CheckpointError(
+                f"the engine of {self._game} does not survive the saved states of the environments "
+                f"{self.indices[0]} to {self.indices[-1]}; use an older checkpoint"
+            )
+
+    def _go_on_from(self, states: Mapping[int, bytes]) -> None:
+        if self._num_threads:  # the engine would wait for threads that a child does not have
+            num, game = len(self.indices), self._game
+            self._engine = make_engine(game, num, self._config, 0, 0, self._render)
+        for slot, state in states.items():
+            self._put(slot, state)
+        for action in TRIAL_ACTIONS:
+            self._engine.observe()
+            self._engine.act(np.full(len(self.indices), action, np.int32))
+        self._engine.observe()
 
     def _check_layout(self) -> procgen_state.StateLayout:
         """Read and write back one state, so that a library of another layout is found out."""

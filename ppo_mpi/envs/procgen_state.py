@@ -16,7 +16,9 @@ or 1. A string is its length and its bytes, a vector is its count and its items.
 11. what one game alone has
 12. an end marker
 
-Sections 1 to 10 are walked through here; 11 differs from game to game and is left alone.
+Sections 1 to 10 are walked through here; 11 differs from game to game and is left alone. The
+engine believes what it reads, so whatever it takes as a size, a place in a table or a number to
+compute with has to lie in the range that is told here.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,14 +38,26 @@ OPTION_NAMES = (
     "use_backgrounds", "center_agent", "debug_mode", "distribution_mode",
     "use_sequential_levels", "use_easy_jump", "plain_assets", "physics_mode",
 )  # fmt: skip
-STEP_VALUES = 15
 CURRENT_LEVEL = 5
 """Place of the level that is played among the values of section 5."""
-ENTITY_VALUES = 31
-SHARED_VALUES = 19
-VIEW_VALUES = 9
 GENERATOR_WORDS = 625
 """Numbers in a generator's text: the 624 words of MT19937 and the position among them."""
+# The floats (f) and ints (i) of sections 5, 6, 7 and 9.
+STEP_FORMAT = "<f9if4i"
+ENTITY_FORMAT = "<6f6i3f6if3i6f"
+SHARED_FORMAT = "<2i3f3i8f3i"
+VIEW_FORMAT = "<3i6f"
+# Bounds, each some times what the sixteen games were seen to have.
+MAX_GRID = 256
+MAX_ENTITIES = 10_000
+MAX_TYPE = 2000
+"""Kinds of objects and cells lie below; most of them below 100."""
+MAX_THEME = 100
+LARGEST_FLOAT = 1e4
+LARGEST_VIEW = 1e3
+"""The engine draws as many cells, in both directions."""
+ENTITY_TYPE, ENTITY_IMAGE, ENTITY_THEME = 6, 7, 8
+AGENT_TYPE = 0
 LAST_LEVEL_SEED = 2**31 - 2
 """The largest level seed: the engine draws below the largest int32."""
 
@@ -91,14 +106,27 @@ class _Reader:
         self.offset = end
         return found
 
-    def generator(self, what: str) -> None:
+    def records(self, format_: str, count: int, limit: float, what: str) -> list[Any]:
+        """Return ``count`` tuples of ints and of floats that are within +- ``limit``."""
+        start = self.offset
+        self.values(count * (struct.calcsize(format_) // WORD), what)
+        found = list(struct.iter_unpack(format_, self.state[start : self.offset]))
+        for values in found:
+            # The comparison is false for NaN.
+            if not all(abs(v) <= limit for v in values if isinstance(v, float)):
+                raise ValueError(f"{what} have a number beyond +-{limit:g}")
+        return found
+
+    def generator(self, what: str, must_be_seeded: bool) -> None:
         seeded = self.value(what)
         text = self.text(what)
         words = text.split()
-        if seeded not in (0, 1) or len(words) != GENERATOR_WORDS:
+        if seeded not in ((1,) if must_be_seeded else (0, 1)) or len(words) != GENERATOR_WORDS:
             raise ValueError(f"{what} has {len(words)} words instead of {GENERATOR_WORDS}")
-        if not all(word.isdigit() for word in words):
+        if not all(word.isdigit() and len(word) <= 10 for word in words):
             raise ValueError(f"{what} is not written in decimal numbers")
+        if max(map(int, words)) >= 2**32 or int(words[-1]) >= GENERATOR_WORDS:
+            raise ValueError(f"{what} has a number that is too large")
 
 
 def parse(state: bytes) -> StateLayout:
@@ -120,19 +148,21 @@ def parse(state: bytes) -> StateLayout:
     low, high, _ = reader.values(3, "the level seeds")
     slot = reader.value("the slot")
     generator_start = reader.offset
-    reader.generator("the generator of the levels")
+    reader.generator("the generator of the levels", must_be_seeded=True)
     generator_end = reader.offset
-    reader.generator("the generator of the game")
-    level = reader.values(STEP_VALUES, "the present step")[CURRENT_LEVEL]
-    _, num_entities = reader.values(2, "the count of entities")
-    reader.values(num_entities * ENTITY_VALUES, "the entities")
-    reader.values(SHARED_VALUES, "the values that all games share")
-    reader.generator("the generator of the assets")
-    reader.values(VIEW_VALUES, "the view")
-    width, height, num_cells = reader.values(3, "the size of the grid")
-    if num_cells != width * height:
-        raise ValueError(f"its grid of {width} x {height} has {num_cells} cells")
-    reader.values(num_cells, "the grid")
+    reader.generator("the generator of the game", must_be_seeded=True)
+    level = reader.records(STEP_FORMAT, 1, LARGEST_FLOAT, "the present step")[0][CURRENT_LEVEL]
+    grid_size, num_entities = reader.values(2, "the count of entities")
+    if num_entities > MAX_ENTITIES:
+        raise ValueError(f"it has {num_entities} entities")
+    _check_entities(reader.records(ENTITY_FORMAT, num_entities, LARGEST_FLOAT, "the entities"))
+    what = "the values that all games share"
+    background = reader.records(SHARED_FORMAT, 1, LARGEST_FLOAT, what)[0][1]
+    reader.generator("the generator of the assets", must_be_seeded=False)
+    view = reader.records(VIEW_FORMAT, 1, LARGEST_VIEW, "the view")[0]
+    _check_grid(reader, grid_size, view[:2])
+    if not 0 <= background < MAX_TYPE or not 0 <= level <= LAST_LEVEL_SEED + 1:
+        raise ValueError(f"it has the background {background} and the level {level}")
     if len(state) < reader.offset + WORD:
         raise ValueError("its end marker is missing")
     marker = struct.unpack_from("<I", state, len(state) - WORD)[0]
@@ -143,6 +173,28 @@ def parse(state: bytes) -> StateLayout:
     return StateLayout(
         game, options, (low, high), slot, level, generator_start, generator_end
     )  # fmt: skip
+
+
+def _check_entities(entities: list[Any]) -> None:
+    if not any(entity[ENTITY_TYPE] == AGENT_TYPE for entity in entities):
+        raise ValueError("there is no agent among the entities")
+    for entity in entities:
+        kinds, theme = (entity[ENTITY_TYPE], entity[ENTITY_IMAGE]), entity[ENTITY_THEME]
+        if not all(0 <= kind < MAX_TYPE for kind in kinds) or not 0 <= theme < MAX_THEME:
+            raise ValueError(f"there is an entity of the kinds {kinds} and the theme {theme}")
+
+
+def _check_grid(reader: _Reader, grid_size: int, world: tuple[int, int]) -> None:
+    width, height, num_cells = reader.values(3, "the size of the grid")
+    if num_cells != width * height:
+        raise ValueError(f"its grid of {width} x {height} has {num_cells} cells")
+    if not (0 < width <= MAX_GRID and 0 < height <= MAX_GRID):
+        raise ValueError(f"its grid is of {width} x {height}")
+    if world != (width, height) or grid_size != num_cells:
+        raise ValueError(f"its grid of {width} x {height} is not of its world, {world}")
+    cells = reader.values(num_cells, "the grid")
+    if not -1 <= min(cells) <= max(cells) < MAX_TYPE:
+        raise ValueError(f"its grid has cells from {min(cells)} to {max(cells)}")
 
 
 def level_range(state: bytes) -> tuple[int, int]:

@@ -5,6 +5,7 @@ Nothing is written before it is sure that the run can begin.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ import yaml
 
 from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, with_values
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.errors import ConfigError
+from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import split_env_name
+from ppo_mpi.snapshot import check_fits, check_rollout_memory
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, load_newest_everywhere
 from ppo_mpi.storage.durable import on_root
 from ppo_mpi.storage.run_lock import RunLock
+from ppo_mpi.storage.stored_config import check_environment, stored_config
+from ppo_mpi.storage.stored_state import check_state
+
+PLACES = ("run", "checkpoint_dir", "asset_dir")
+"""Settings that say where files go."""
 
 
 @dataclass(frozen=True)
@@ -61,33 +68,77 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
     run_dir = run_dir_of(config)
     lock = RunLock(run_dir)
 
-    def look() -> bool:
+    def look() -> tuple[bool, list[str]]:
         if not run_dir.is_dir():
-            return False
-        lock.acquire()
+            return False, []
+        run_folder.refuse_links(run_dir)
+        warning = lock.acquire()
+        warnings = [warning] if warning else []
         if given.get("clobber"):
-            return False
+            return False, warnings
         run_folder.clean_leftovers(run_dir)
-        return bool(run_folder.checkpoints_of(run_dir))
+        if run_folder.checkpoints_of(run_dir):
+            run_folder.read_tags(run_dir)  # a damaged file is found now, not at the first save
+            return True, warnings
+        return False, warnings + _begins_anew(run_dir)
 
-    exists = on_root(comm, look)  # collective
-    if not exists:
-        return Opening(run_dir, config, None, [], False, lock)
-    checkpoint, warnings = load_newest_everywhere(run_dir, comm)  # collective
-    config = resumed_config(checkpoint, given)
-    config.validate(comm.world_size)
-    total = config.num_iterations * config.learning.rollout_timesteps
-    finished = checkpoint.state["timesteps"] >= total
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(lock.release)  # unless all goes well
+        exists, warnings = on_root(comm, look)  # collective
+        checkpoint = None
+        finished = False
+        if exists:
+            checkpoint, damages = load_newest_everywhere(run_dir, comm)  # collective
+            warnings += damages
+            config = resumed_config(checkpoint, given, config)
+            config.validate(comm.world_size)
+            check_state(checkpoint, config)
+            check_fits(config, checkpoint)
+            check_rollout_memory(config, comm)
+            total = config.num_iterations * config.learning.rollout_timesteps
+            finished = checkpoint.state["timesteps"] >= total
+        cleanup.pop_all()
     return Opening(run_dir, config, checkpoint, warnings, finished, lock)
 
 
-def resumed_config(checkpoint: Checkpoint, given: dict[str, Any]) -> TrainConfig:
-    """Return the checkpoint's config with those changes that a run allows.
+def _begins_anew(run_dir: Path) -> list[str]:
+    """Return a warning if a run begins where another one did without saving anything.
 
     Raises:
+        CheckpointError: there were checkpoints, and they are gone.
+    """
+    traces = run_folder.traces_of_checkpoints(run_dir)
+    if traces:
+        raise CheckpointError(
+            f"the run {run_dir} has saved checkpoints (it has {', '.join(traces)}), but none is "
+            "there; restore its folders step-... from a copy, or start over with --clobber"
+        )
+    if not any((run_dir / name).exists() for name in (run_folder.CONFIG, run_folder.PROGRESS)):
+        return []
+    return [
+        f"warning: the job that trained in {run_dir} before ended without having saved a "
+        "checkpoint; the run begins anew"
+    ]
+
+
+def resumed_config(
+    checkpoint: Checkpoint, given: dict[str, Any], config: TrainConfig
+) -> TrainConfig:
+    """Return the checkpoint's config with those changes that a run allows.
+
+    Args:
+        checkpoint: where the run goes on.
+        given: the fields that the user set, by name.
+        config: all settings of this job, resolved; where files go is taken from it and never from
+            a checkpoint, which may come from elsewhere.
+
+    Raises:
+        CheckpointError: the checkpoint's config cannot be, or would run code of its own.
         ConfigError: the user set another value for a field that shapes what was learned.
     """
-    base = with_values(TrainConfig(), checkpoint.state["config"])
+    base = stored_config(checkpoint)
+    here = flatten(config)
+    base = with_values(base, {name: here[name] for name in PLACES})
     old, allowed = flatten(base), resumable_fields()
     asked = {name: value for name, value in given.items() if name in old}
     refused = [
@@ -101,6 +152,7 @@ def resumed_config(checkpoint: Checkpoint, given: dict[str, Any]) -> TrainConfig
             f"{', '.join(refused)} was given; leave it out, use another --run, or --clobber to "
             "start over"
         )
+    check_environment(base, given, f"the checkpoint {checkpoint.path}")
     return with_values(base, {name: asked[name] for name in asked if name in allowed})
 
 

@@ -7,10 +7,8 @@ renames it when every byte is on the disk, so that a folder with the final name 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,26 +21,25 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from ppo_mpi.errors import CheckpointError
-from ppo_mpi.storage.durable import HALF_WRITTEN, on_root, sync_folder, write_durably
+from ppo_mpi.storage.durable import HALF_WRITTEN, explained, on_root, sync_folder, write_durably
+from ppo_mpi.storage.manifest import STATE, damaged, manifest_bytes, read_file, read_manifest
 from ppo_mpi.storage.run_folder import (
     BEING_REPLACED,
     MANIFEST,
+    UNREADABLE,
     checkpoints_of,
+    newest_saved,
     remove_folder,
     step_name,
+    write_newest,
 )
+from ppo_mpi.storage.strict_json import parse_json
+from ppo_mpi.storage.untrusted_files import check_tensor_file
 
 if TYPE_CHECKING:
     from ppo_mpi.distributed.communicator import Communicator
 
-FORMAT = "ppo_mpi checkpoint"
-VERSION = 1
-STATE = "state.json"
 ENVIRONMENTS = "environments"
-UNREADABLE = "unreadable-"
-
-# The only names that a manifest may hold: a checkpoint from a stranger must not reach elsewhere.
-_FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.safetensors|state\.json")
 
 
 @dataclass(frozen=True)
@@ -116,25 +113,16 @@ def _blob(content: bytes) -> Tensor:
 def _write_folder(run_dir: Path, timesteps: int, files: dict[str, bytes]) -> Path:
     final = run_dir / step_name(timesteps)
     half_written = run_dir / f"{HALF_WRITTEN}{final.name}-{os.getpid()}"
-    for name in files:
-        assert _FILE_NAME.fullmatch(name), f"{name} is no name for a checkpoint's file"
-    sums = {
-        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in files.items()
-    }
-    manifest = {"format": FORMAT, "version": VERSION, "timesteps": timesteps, "files": sums}
+    manifest = manifest_bytes(timesteps, files)
     try:
-        half_written.mkdir()
-        for name, content in files.items():
-            write_durably(half_written / name, content)
-        write_durably(half_written / MANIFEST, json.dumps(manifest, indent=1).encode())
-        sync_folder(half_written)
-        _commit(half_written, final)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot save the checkpoint {final} ({error.strerror}); make room or make the folder "
-            "writable, then start the same command again: the run goes on from its last checkpoint"
-        ) from error
+        with explained(f"save the checkpoint {final.name}", run_dir):
+            half_written.mkdir()
+            for name, content in files.items():
+                write_durably(half_written / name, content)
+            write_durably(half_written / MANIFEST, manifest)
+            sync_folder(half_written)
+            _commit(half_written, final)
+            write_newest(run_dir, final.name)
     finally:
         shutil.rmtree(half_written, ignore_errors=True)
     return final
@@ -146,7 +134,12 @@ def _commit(half_written: Path, final: Path) -> None:
         if replaced.exists():
             remove_folder(replaced)
         os.rename(final, replaced)  # clean_leftovers puts it back if we die right here
-    os.rename(half_written, final)
+    try:
+        os.rename(half_written, final)
+    except OSError:
+        if replaced.exists():
+            os.rename(replaced, final)
+        raise
     sync_folder(final.parent)
     if replaced.exists():
         remove_folder(replaced)
@@ -162,70 +155,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return _read_folder(path)
     except OSError as error:
         file = error.filename or path
-        raise _damaged(path, f"{Path(file).name} cannot be read ({error.strerror})") from error
+        raise damaged(path, f"{Path(file).name} cannot be read ({error.strerror})") from error
 
 
 def _read_folder(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise CheckpointError(f"there is no checkpoint {path}; look for its run with --run NAME")
-    files = _read_files(path, _read_manifest(path))
+    entries = read_manifest(path)
     tensors: dict[str, dict[str, Tensor]] = {}
     state: Any = None
-    for name, content in files.items():
+    # The state first: it is small, and without it the others are of no use.
+    for name in sorted(entries, key=lambda name: name != STATE):
+        content = read_file(path, name, entries[name])
         try:
             if name == STATE:
-                state = json.loads(content)
+                state = parse_json(content)
             else:
+                check_tensor_file(content)
                 tensors[Path(name).stem] = safetensors.load(content)
-        except (SafetensorError, ValueError, KeyError) as error:
-            raise _damaged(path, f"{name} is not in its format ({error})") from error
+        except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise damaged(path, f"{name} is not in its format ({error})") from error
+        except MemoryError as error:
+            raise damaged(path, f"{name} does not fit into the memory") from error
     if not isinstance(state, dict):
-        raise _damaged(path, f"{STATE} is missing or not an object")
-    blobs = tensors.pop(ENVIRONMENTS, {})
-    environments = {key: blob.numpy().tobytes() for key, blob in blobs.items()}
-    return Checkpoint(path, tensors, environments, state)
+        raise damaged(path, f"{STATE} is missing or not an object")
+    return Checkpoint(path, tensors, _environments(path, tensors.pop(ENVIRONMENTS, {})), state)
 
 
-def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
-    if not (path / MANIFEST).is_file():
-        raise _damaged(path, f"{MANIFEST} is missing")
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        is_ours = manifest["format"] == FORMAT
-        version = int(manifest["version"])
-        files = {str(name): dict(entry) for name, entry in manifest["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, f"{MANIFEST} is not a manifest ({error!r})") from error
-    if not is_ours or version != VERSION:
-        raise CheckpointError(
-            f"{path} has format {manifest['format']!r} version {version}, expected {FORMAT!r} "
-            f"version {VERSION}; read it with the version of ppo_mpi that wrote it"
-        )
-    return files
-
-
-def _read_files(path: Path, entries: dict[str, dict[str, Any]]) -> dict[str, bytes]:
-    files = {}
-    for name, entry in entries.items():
-        if not _FILE_NAME.fullmatch(name):
-            raise _damaged(path, f"{MANIFEST} names {name!r}, which is no file of a checkpoint")
-        if not (path / name).is_file():
-            raise _damaged(path, f"{name} is missing")
-        size, expected_size = (path / name).stat().st_size, entry.get("size")
-        if size != expected_size:
-            raise _damaged(path, f"{name} has {size} bytes, expected {expected_size}")
-        content = (path / name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-            raise _damaged(path, f"{name} was changed (its SHA-256 differs from {MANIFEST})")
-        files[name] = content
-    return files
-
-
-def _damaged(path: Path, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint {path} is damaged: {what}; use an older one (--run {path.parent} takes "
-        "the newest whole one) or restore it from a copy"
-    )
+def _environments(path: Path, blobs: dict[str, Tensor]) -> dict[str, bytes]:
+    for key, blob in blobs.items():
+        if blob.dtype != torch.uint8 or blob.dim() != 1:
+            raise damaged(path, f"the environment {key[:80]!r} is not a row of bytes")
+    return {key: blob.numpy().tobytes() for key, blob in blobs.items()}
 
 
 def load_newest(run_dir: Path) -> tuple[Checkpoint, list[str]]:
@@ -238,7 +199,8 @@ def load_newest(run_dir: Path) -> tuple[Checkpoint, list[str]]:
         CheckpointError: there is no checkpoint, or none is whole.
     """
     checkpoint, failures = _newest_whole(run_dir)
-    return checkpoint, [_fallback(failure, checkpoint) for failure in failures.values()]
+    warnings = [_fallback(failure, checkpoint) for failure in failures.values()]
+    return checkpoint, warnings + _missing_newest(run_dir, checkpoint, failures)
 
 
 def _newest_whole(run_dir: Path) -> tuple[Checkpoint, dict[Path, CheckpointError]]:
@@ -255,6 +217,19 @@ def _newest_whole(run_dir: Path) -> tuple[Checkpoint, dict[Path, CheckpointError
         f"no checkpoint in {run_dir} is whole; restore one from a copy, or start over with "
         f"--clobber:\n{reasons}"
     )
+
+
+def _missing_newest(
+    run_dir: Path, checkpoint: Checkpoint, failures: dict[Path, CheckpointError]
+) -> list[str]:
+    """Return a warning if the checkpoint that was saved last is not there any more."""
+    name = newest_saved(run_dir)
+    if not name or name <= checkpoint.path.name or run_dir / name in failures:
+        return []
+    return [
+        f"warning: the checkpoint {run_dir / name}, which was saved last, is missing; using "
+        f"{checkpoint.path.name} instead"
+    ]
 
 
 def _fallback(failure: CheckpointError, checkpoint: Checkpoint) -> str:
@@ -287,7 +262,7 @@ def load_newest_everywhere(run_dir: Path, comm: Communicator) -> tuple[Checkpoin
                     "writable"
                 ) from error
             warnings.append(f"{_fallback(failure, checkpoint)}; it was renamed to {aside.name}")
-        return checkpoint, warnings
+        return checkpoint, warnings + _missing_newest(run_dir, checkpoint, failures)
 
     return on_root(comm, read)  # collective
 

@@ -11,9 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-from ppo_mpi.storage.durable import write_atomically
+from ppo_mpi.errors import CheckpointError
+from ppo_mpi.storage.durable import explained, write_atomically
 from ppo_mpi.storage.run_folder import EPISODES, PROGRESS, TENSORBOARD, cut_csv
 
 _EPISODE_COLUMNS = ("iteration", "split", "env", "level", "return", "length")
@@ -41,47 +42,60 @@ class Curves:
     """The files of a run's curves, appended row by row, on rank 0."""
 
     def __init__(self, run_dir: Path, resumed_iteration: int) -> None:
-        """Open the files of a run, cut at ``resumed_iteration``; 0 starts them afresh."""
-        folder = run_dir / TENSORBOARD
-        if resumed_iteration == 0:
-            for name in (PROGRESS, EPISODES):
-                (run_dir / name).unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
+        """Open the files of a run, cut at ``resumed_iteration``; 0 starts them afresh.
+
+        Raises:
+            CheckpointError: they cannot be written; the message names the folder.
+        """
+        self._run_dir = run_dir
         self._progress_path = run_dir / PROGRESS
         self._columns: list[str] = []
         self._is_first_row = True
-        cut_csv(self._progress_path, resumed_iteration)
-        cut_csv(run_dir / EPISODES, resumed_iteration)
-        self._progress = _open(self._progress_path)
-        self._episodes = _open(run_dir / EPISODES)
-        if self._episodes.tell() == 0:
-            self._episodes.write(_csv_rows([_EPISODE_COLUMNS]))
-            self._episodes.flush()
-        self.warning = ""
+        warnings = []
+        with explained("begin the curves", run_dir):
+            if resumed_iteration == 0:
+                for name in (PROGRESS, EPISODES):
+                    (run_dir / name).unlink(missing_ok=True)
+                shutil.rmtree(run_dir / TENSORBOARD, ignore_errors=True)
+            for name in (PROGRESS, EPISODES):
+                if resumed_iteration and not (run_dir / name).exists():
+                    warnings.append(
+                        f"warning: {run_dir / name} is missing; it begins anew at iteration "
+                        f"{resumed_iteration + 1}"
+                    )
+                cut_csv(run_dir / name, resumed_iteration)
+            self._progress = _open(self._progress_path)
+            self._episodes = _open(run_dir / EPISODES)
+            if self._episodes.tell() == 0:
+                self._episodes.write(_csv_rows([_EPISODE_COLUMNS]))
+            self._events = None
+            try:
+                self._events = _Events(run_dir / TENSORBOARD)
+            except ImportError as error:
+                warnings.append(
+                    f"warning: no TensorBoard files are written ({error}); "
+                    "install it with: pip install tensorboard"
+                )
+        self.warning = "\n".join(warnings)
         """What the user should be told: no TensorBoard files; empty if all is well."""
-        self._events = None
-        try:
-            self._events = _Events(folder)
-        except ImportError as error:
-            self.warning = (
-                f"warning: no TensorBoard files are written ({error}); "
-                "install it with: pip install tensorboard"
-            )
 
     def write(self, row: Mapping[str, float | None], episodes: Sequence[EpisodeRecord]) -> None:
-        """Append one iteration; None leaves a cell empty."""
-        if self._is_first_row:
-            self._begin_columns(list(row))
-        unknown = row.keys() - set(self._columns)
-        assert not unknown, f"metrics {sorted(unknown)} were not in the session's first row"
-        cells = [_cell(row.get(column)) for column in self._columns]
-        self._progress.write(_csv_rows([cells]))
-        if episodes:
-            self._episodes.write(_csv_rows([_episode_cells(episode) for episode in episodes]))
-        self._progress.flush()
-        self._episodes.flush()
-        if self._events is not None:
-            self._events.write(int(row["timesteps"] or 0), row, purge=self._is_first_row)
+        """Append one iteration; None leaves a cell empty.
+
+        Raises:
+            CheckpointError: it cannot be written, say because the disk is full.
+        """
+        with explained("write the curves", self._run_dir):
+            if self._is_first_row:
+                self._begin_columns(list(row))
+            unknown = row.keys() - set(self._columns)
+            assert not unknown, f"metrics {sorted(unknown)} were not in the session's first row"
+            cells = [_cell(row.get(column)) for column in self._columns]
+            self._progress.write(_csv_rows([cells]))
+            if episodes:
+                self._episodes.write(_csv_rows([_episode_cells(episode) for episode in episodes]))
+            if self._events is not None:
+                self._events.write(int(row["timesteps"] or 0), row, purge=self._is_first_row)
         self._is_first_row = False
 
     def _begin_columns(self, columns: list[str]) -> None:
@@ -90,8 +104,15 @@ class Curves:
         A resumed run may have more metrics, say of an evaluation that was switched on: their
         columns are added at the right, with empty cells in the rows so far.
         """
-        text = self._progress_path.read_text()
-        rows = list(csv.reader(io.StringIO(text)))
+        # A damaged byte costs a cell of the curve, not the run.
+        text = self._progress_path.read_text(encoding="utf-8", errors="replace")
+        try:
+            rows = list(csv.reader(io.StringIO(text)))
+        except csv.Error as error:
+            raise CheckpointError(
+                f"{self._progress_path} cannot be read ({error}); mend it, or remove it (the curve "
+                "then begins anew)"
+            ) from error
         if not rows:
             self._columns = columns
             self._progress.write(_csv_rows([columns]))
@@ -105,9 +126,14 @@ class Curves:
             self._progress = _open(self._progress_path)
 
     def flush(self) -> None:
-        """Wait until the rows are on the disk."""
-        for file in (self._progress, self._episodes):
-            os.fsync(file.fileno())
+        """Wait until the rows are on the disk.
+
+        Raises:
+            CheckpointError: they cannot be written.
+        """
+        with explained("write the curves", self._run_dir):
+            for file in (self._progress, self._episodes):
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Close the files."""
@@ -117,8 +143,30 @@ class Curves:
             self._events.close()
 
 
-def _open(path: Path) -> BinaryIO:
-    return path.open("ab")  # flushed row by row: a killed run has all its rows
+class _Unbuffered:
+    """A file without a buffer: a killed run has all its rows, and a full disk fails at once.
+
+    A buffer would still hold what a full disk refused, and fail again when the file is closed.
+    """
+
+    def __init__(self, path: Path, mode: Literal["ab", "wb"]) -> None:
+        self._file = path.open(mode, buffering=0)
+        self.tell = self._file.tell
+        self.fileno = self._file.fileno
+        self.close = self._file.close
+
+    def write(self, content: bytes) -> None:
+        """Write all of it, where the system may write less."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+
+
+def _open(path: Path) -> _Unbuffered:
+    return _Unbuffered(path, "ab")
 
 
 def _csv_rows(rows: Sequence[Sequence[object]]) -> bytes:
@@ -157,7 +205,7 @@ class _Events:
         name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}"
         while (folder / name).exists():
             name += ".1"
-        self._records = RecordWriter((folder / name).open("wb"))
+        self._records = RecordWriter(_Unbuffered(folder / name, "wb"))
         self._add(self._event(wall_time=now, file_version="brain.Event:2"))
 
     def write(self, timesteps: int, row: Mapping[str, float | None], purge: bool) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ppo_mpi.errors import ConfigError
+from ppo_mpi.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from ppo_mpi.distributed.communicator import Communicator
@@ -22,9 +23,33 @@ HALF_WRITTEN = ".tmp-"
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file so that a crash leaves the old content or the new, never a mixture."""
     half_written = path.with_name(f"{HALF_WRITTEN}{path.name}-{os.getpid()}")
-    write_durably(half_written, content)
-    os.rename(half_written, path)
+    try:
+        write_durably(half_written, content)
+        os.rename(half_written, path)
+    except BaseException:
+        half_written.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def explained(what: str, folder: Path) -> Iterator[None]:
+    """Turn an error of the file system, within, into one that says what the user can do.
+
+    Args:
+        what: what could not be done, for example ``save the tags``.
+        folder: where; the message names it.
+
+    Raises:
+        CheckpointError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot {what} in {folder} ({error.strerror or error}); make room or make the folder "
+            "writable, then start the same command again: the run goes on from its last checkpoint"
+        ) from error
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import unknown_name
-from ppo_mpi.storage.durable import HALF_WRITTEN, write_atomically
+from ppo_mpi.storage.durable import HALF_WRITTEN, explained, write_atomically
+from ppo_mpi.storage.strict_json import parse_json
+from ppo_mpi.storage.untrusted_files import read_regular_file
 
 CONFIG = "config.yaml"
 PROGRESS = "progress.csv"
@@ -24,7 +26,12 @@ SYSTEM = "system.json"
 TAGS = "tags.json"
 DONE = "DONE"
 MANIFEST = "manifest.json"
+NEWEST = "NEWEST"
+"""Holds the name of the checkpoint that was saved last, so that its loss is noticed."""
 
+UNREADABLE = "unreadable-"
+"""How the names of damaged checkpoints begin, once they are set aside."""
+MAX_TAGS_BYTES = 2**20
 HALF_REMOVED = ".del-"
 BEING_REPLACED = ".old-"
 _STEP_FOLDER = re.compile(r"step-(\d{12,})")
@@ -170,13 +177,28 @@ def read_tags(folder: Path) -> dict[str, str]:
     path = folder / TAGS
     if not path.exists():
         return {}
+    remedy = "mend it, or remove it (no checkpoint is called the best then)"
     try:
-        tags = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error}); mend or remove it") from error
+        tags = parse_json(read_regular_file(path, MAX_TAGS_BYTES))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON ({error}); {remedy}") from error
     if not isinstance(tags, dict) or not all(isinstance(v, str) for v in tags.values()):
-        raise CheckpointError(f"{path} is not an object of strings; mend or remove it")
+        raise CheckpointError(f"{path} is not an object of strings; {remedy}")
     return tags
+
+
+def newest_saved(folder: Path) -> str:
+    """Return the name of the checkpoint that was saved last; empty if that is not known."""
+    try:
+        name = read_regular_file(folder / NEWEST, 100).decode("ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    return name if _STEP_FOLDER.fullmatch(name) else ""
+
+
+def write_newest(folder: Path, name: str) -> None:
+    """Remember the name of the checkpoint that was just saved."""
+    write_atomically(folder / NEWEST, f"{name}\n".encode())
 
 
 def set_tag(folder: Path, tag: str, checkpoint: Path) -> None:
@@ -184,7 +206,8 @@ def set_tag(folder: Path, tag: str, checkpoint: Path) -> None:
     assert not tag.isdigit(), f"tag {tag!r} would read as timesteps"
     assert checkpoint.is_dir(), f"tag {tag!r} names {checkpoint}, which does not exist"
     tags = read_tags(folder) | {tag: checkpoint.name}
-    write_atomically(folder / TAGS, json.dumps(tags, indent=2, sort_keys=True).encode() + b"\n")
+    with explained(f"save the tag {tag}", folder):
+        write_atomically(folder / TAGS, json.dumps(tags, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def prune(folder: Path, keep: int) -> list[Path]:
@@ -192,8 +215,9 @@ def prune(folder: Path, keep: int) -> list[Path]:
     assert keep >= 1, f"keep={keep} would remove every checkpoint"
     tagged = set(read_tags(folder).values())
     removed = [path for path in checkpoints_of(folder)[keep:] if path.name not in tagged]
-    for path in removed:
-        remove_folder(path)
+    with explained("remove older checkpoints", folder):
+        for path in removed:
+            remove_folder(path)
     return removed
 
 
@@ -201,7 +225,14 @@ def remove_folder(path: Path) -> None:
     """Remove a checkpoint folder; one that is half removed never looks like a checkpoint."""
     doomed = path.with_name(f"{HALF_REMOVED}{path.name}-{os.getpid()}")
     os.rename(path, doomed)
-    shutil.rmtree(doomed)
+    _remove(doomed)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def clean_leftovers(folder: Path) -> None:
@@ -210,29 +241,57 @@ def clean_leftovers(folder: Path) -> None:
     A checkpoint that was being replaced by one of the same timesteps is put back if the new one
     did not get into its place.
     """
+    with explained("remove what an interrupted save left", folder):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            original = folder / path.name.removeprefix(BEING_REPLACED)
+            if path.name.startswith(BEING_REPLACED) and not original.exists():
+                os.rename(path, original)
+            elif path.name.startswith((HALF_WRITTEN, HALF_REMOVED, BEING_REPLACED)):
+                _remove(path)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a run's folder in which training would write through a symbolic link.
+
+    A run from a stranger must not reach other files; training itself makes no links.
+
+    Raises:
+        CheckpointError: it has one; the message names it.
+    """
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        original = folder / path.name.removeprefix(BEING_REPLACED)
-        if path.name.startswith(BEING_REPLACED) and not original.exists():
-            os.rename(path, original)
-        elif path.name.startswith((HALF_WRITTEN, HALF_REMOVED, BEING_REPLACED)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_symlink():
+            raise CheckpointError(
+                f"{path} is a symbolic link, which training would write through; put what it "
+                "points to in its place, or remove it"
+            )
+
+
+def traces_of_checkpoints(folder: Path) -> list[str]:
+    """Return the names of what only a run that has saved a checkpoint leaves in its folder."""
+    names = sorted(path.name for path in folder.iterdir())
+    marks = (TAGS, DONE, NEWEST)
+    return [name for name in names if name in marks or name.startswith(UNREADABLE)]
 
 
 def start_over(folder: Path) -> None:
     """Remove all that a run wrote, for ``--clobber``; other files in its folder stay."""
     clean_leftovers(folder)
     clear_done(folder)
-    for path in checkpoints_of(folder):
-        remove_folder(path)
-    for name in (CONFIG, PROGRESS, EPISODES, SYSTEM, TAGS):
-        (folder / name).unlink(missing_ok=True)
-    if (folder / TENSORBOARD).is_dir():
-        shutil.rmtree(folder / TENSORBOARD)
+    with explained("remove the run so far", folder):
+        for path in checkpoints_of(folder):
+            remove_folder(path)
+        for path in sorted(folder.glob(f"{UNREADABLE}*")):
+            _remove(path)
+        for name in (CONFIG, PROGRESS, EPISODES, SYSTEM, TAGS, NEWEST):
+            (folder / name).unlink(missing_ok=True)
+        if (folder / TENSORBOARD).is_dir():
+            shutil.rmtree(folder / TENSORBOARD)
 
 
 def mark_done(folder: Path, timesteps: int) -> None:
     """Write the marker that says that the run reached its total of timesteps."""
-    write_atomically(folder / DONE, f"{timesteps}\n".encode())
+    with explained("mark the run as done", folder):
+        write_atomically(folder / DONE, f"{timesteps}\n".encode())
 
 
 def is_done(folder: Path) -> bool:
@@ -242,18 +301,23 @@ def is_done(folder: Path) -> bool:
 
 def done_timesteps(folder: Path) -> int | None:
     """Return the timesteps with which the run was finished, None if it is not."""
-    text = (folder / DONE).read_text().strip() if is_done(folder) else ""
-    return int(text) if text.isascii() and text.isdigit() else None
+    try:
+        text = read_regular_file(folder / DONE, 40).decode("ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def clear_done(folder: Path) -> None:
     """Remove the marker, for a finished run that is to go on."""
-    (folder / DONE).unlink(missing_ok=True)
+    with explained(f"remove the mark {DONE}", folder):
+        (folder / DONE).unlink(missing_ok=True)
 
 
 def write_config(folder: Path, text: str) -> None:
     """Write the run's resolved config, YAML."""
-    write_atomically(folder / CONFIG, text.encode())
+    with explained("write the config", folder):
+        write_atomically(folder / CONFIG, text.encode())
 
 
 def cut_csv(path: Path, iteration: int) -> None:

@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from ppo_mpi.distributed.machine import available_cores
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.storage.durable import write_atomically
+from ppo_mpi.storage.durable import explained, write_atomically
 from ppo_mpi.storage.run_folder import SYSTEM
+from ppo_mpi.storage.strict_json import parse_json
+from ppo_mpi.storage.untrusted_files import read_regular_file
+
+MAX_BYTES = 2**26
+"""Largest ``system.json``; a session takes about 2 kB."""
 
 if TYPE_CHECKING:
     from ppo_mpi.distributed.communicator import Communicator
@@ -96,8 +101,9 @@ def write_system_json(run_dir: Path, info: dict[str, Any]) -> None:
     sessions: list[Any] = []
     if path.exists():
         try:
-            sessions = list(json.loads(path.read_bytes())["sessions"])
-        except (ValueError, KeyError, TypeError) as error:
+            sessions = list(parse_json(read_regular_file(path, MAX_BYTES))["sessions"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise ConfigError(f"{path} is damaged ({error!r}); mend or remove it") from error
     content = json.dumps({"sessions": [*sessions, info]}, indent=2)
-    write_atomically(path, content.encode() + b"\n")
+    with explained(f"write {SYSTEM}", run_dir):
+        write_atomically(path, content.encode() + b"\n")

@@ -121,7 +121,7 @@ def test_ranks_that_did_not_find_each_other_are_refused():
 
 def test_a_missing_mpi_library_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "mpi4py").mkdir()
-    (tmp_path / "mpi4py" / "__init__.py").write_text("")
+    (tmp_path / "mpi4py" / "__init__.py").write_text("class rc: pass")
     (tmp_path / "mpi4py" / "MPI.py").write_text("raise RuntimeError('cannot load libmpi.so')")
     program = (
         "from ppo_mpi.distributed.communicator import connect\n"

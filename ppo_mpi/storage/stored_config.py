@@ -1,0 +1,158 @@
+"""The config that a checkpoint carries, which may come from a stranger.
+
+Every value is checked before anything is made by it: its type, its size, and whether the
+environment that it names would run code of the stranger's choice.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from ppo_mpi.config import TrainConfig, sections, with_values
+from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.registry import split_env_name
+from ppo_mpi.storage.checkpoint import Checkpoint
+
+TRUSTED_MODULES = "PPO_MPI_TRUSTED_MODULES"
+"""Environment variable: modules, separated by commas, whose environments a checkpoint may name."""
+
+# Far beyond what anybody trains with; they keep a number from filling the memory by itself.
+LARGEST = {
+    "channel_multiplier": 1e3,
+    "feature_size": 10**6,
+    "hidden_sizes": 10**6,
+    "num_envs": 10**6,
+    "num_test_envs": 10**6,
+    "num_epochs": 10**6,
+    "num_checkpoints": 10**6,
+    "eval_episodes": 10**6,
+}
+MAX_ITEMS = 100
+"""Items of a setting that is a list."""
+MAX_TEXT = 4096
+"""Letters of a setting that is a text."""
+_PLAIN_KWARG = re.compile(r"[A-Za-z_]\w{0,63}=[\w+\-., \[\]]{0,200}", re.ASCII)
+_HIDDEN_FILE = re.compile(r"[=\[ ,]\.\D")
+_MAX_BRACKETS = 8
+
+
+def stored_config(checkpoint: Checkpoint) -> TrainConfig:
+    """Return the config that a checkpoint carries, each value of its type and in its range.
+
+    Settings that the checkpoint does not have are at their defaults.
+
+    Raises:
+        CheckpointError: a value cannot be; the message names it.
+    """
+    values = checkpoint.state.get("config")
+    if not isinstance(values, dict):
+        raise CheckpointError(f"the checkpoint {checkpoint.path} carries no config")
+    annotations = _annotations()
+    for name, value in values.items():
+        if name not in annotations:
+            raise CheckpointError(
+                f"the checkpoint {checkpoint.path} carries the unknown setting {name[:80]!r}; "
+                "read it with the version of ppo_mpi that wrote it"
+            )
+        if not _fits(value, annotations[name]) or _is_too_large(name, value):
+            raise CheckpointError(
+                f"the checkpoint {checkpoint.path} carries {name}={repr(value)[:80]}, which is "
+                "not a value of this setting; use a checkpoint that was written by ppo_mpi"
+            )
+    config = with_values(TrainConfig(), values)
+    try:
+        config.validate(1)
+        split_env_name(config.environment.env)
+    except ConfigError as error:
+        raise CheckpointError(f"the checkpoint {checkpoint.path} carries {error}") from error
+    return config
+
+
+def _annotations() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for section in sections(TrainConfig()).values():
+        found |= typing.get_type_hints(type(section))
+    return found
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is tuple:
+        is_list = isinstance(value, (list, tuple)) and len(value) <= MAX_ITEMS
+        return is_list and all(_fits(item, arguments[0]) for item in value)
+    if annotation is str:
+        return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
+    if annotation is float:
+        return is_number(value)
+    if annotation is int:
+        return is_whole(value) and abs(value) < 2**63
+    return type(value) is annotation
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether JSON gave a whole number, and not a boolean."""
+    return type(value) is int
+
+
+def is_number(value: Any) -> bool:
+    """Return whether JSON gave a finite number, and not a boolean."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _is_too_large(name: str, value: Any) -> bool:
+    numbers = value if isinstance(value, (list, tuple)) else [value]
+    return name in LARGEST and any(number > LARGEST[name] for number in numbers)
+
+
+def check_environment(config: TrainConfig, typed: Mapping[str, Any], whose: str) -> None:
+    """Refuse a stored environment that would let a stranger run code or open files.
+
+    A Gymnasium id ``module:Name-v0`` imports the module, and an environment's arguments may name
+    files. What the user typed the same is the user's own wish. A module that has been imported
+    already runs nothing more, and the environment variable ``PPO_MPI_TRUSTED_MODULES`` names
+    those that the user trusts. Of the arguments, numbers and plain words pass.
+
+    Args:
+        config: from a checkpoint.
+        typed: the settings that the user gave, by name.
+        whose: names the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: it is refused; the message says how to allow it.
+    """
+    env = config.environment.env
+    suite, task = split_env_name(env)
+    if suite == "gym" and ":" in task and not _is_typed(env, typed):
+        module = task.partition(":")[0]
+        trusted = os.environ.get(TRUSTED_MODULES, "").split(",")
+        if module not in sys.modules and module not in trusted:
+            raise CheckpointError(
+                f"{whose} names the environment {env}, for which the module {module} would be "
+                f"imported; if you trust that module, set {TRUSTED_MODULES}={module} "
+                f"(or train it by its name: train {env})"
+            )
+    kwargs = config.environment.env_kwargs
+    if tuple(typed.get("env_kwargs", ())) == kwargs:
+        return
+    for item in kwargs:
+        is_plain = _PLAIN_KWARG.fullmatch(item) and not _HIDDEN_FILE.search(item)
+        if not is_plain or item.count("[") > _MAX_BRACKETS:
+            raise CheckpointError(
+                f"{whose} carries env_kwargs={item[:80]!r}, which is neither a number nor a plain "
+                f"word; if you trust it, train with --env-kwargs {item[:80]!r} yourself"
+            )
+
+
+def _is_typed(env: str, typed: Mapping[str, Any]) -> bool:
+    return bool(typed.get("env")) and split_env_name(typed["env"]) == split_env_name(env)

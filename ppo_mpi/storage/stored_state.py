@@ -1,0 +1,117 @@
+"""The counters and entries that a checkpoint carries, which may come from a stranger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ppo_mpi.config import TrainConfig
+from ppo_mpi.errors import CheckpointError
+from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.logger import EPISODE_WINDOW
+from ppo_mpi.storage.run_folder import step_timesteps
+from ppo_mpi.storage.stored_config import is_number, is_whole
+
+_ENVIRONMENT = re.compile(r"(train|test)/(\d{6,9})", re.ASCII)
+_COUNT_LIMIT = 2**62
+
+
+def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Check every entry of ``state.json`` that a run goes on from.
+
+    Args:
+        checkpoint: verified.
+        config: from it, checked.
+
+    Raises:
+        CheckpointError: an entry is missing, of a wrong type, or does not fit the config's number
+            of environments.
+    """
+    state, num_envs = checkpoint.state, config.environment.num_envs
+    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "iteration": (_is_count, "a count"),
+        "timesteps": (_is_count, "a count"),
+        "best_return": (lambda value: value is None or is_number(value), "a number"),
+        "logger": (_is_logger, "the state of a logger"),
+    }
+    if "losses" in state:
+        checks["losses"] = (_are_losses, "a list of losses")
+    episodes = {"train_episodes": num_envs, "test_episodes": config.environment.num_test_envs}
+    for name, number in episodes.items():
+        if number:
+            checks[name] = (_entries(number, _is_episode), f"{number} episodes by their index")
+    if config.learning.normalize_rewards:
+        checks["running_returns"] = (_entries(num_envs, is_number), f"{num_envs} numbers by index")
+    for name, (is_right, expected) in checks.items():
+        if name not in state or not is_right(state[name]):
+            raise _wrong(checkpoint, name, expected)
+    named = step_timesteps(checkpoint.path)
+    if named is not None and named != state["timesteps"]:
+        raise _wrong(checkpoint, "timesteps", f"{named}, as in the name of its folder")
+    numbers = {"train": num_envs, "test": config.environment.num_test_envs}
+    for key in checkpoint.environments:
+        match = _ENVIRONMENT.fullmatch(key)
+        if match is None or int(match[2]) >= numbers[match[1]]:
+            raise CheckpointError(
+                f"the checkpoint {checkpoint.path} holds the environment {key[:80]!r}, which its "
+                "config does not have; use a checkpoint that was written by ppo_mpi"
+            )
+
+
+def _wrong(checkpoint: Checkpoint, name: str, expected: str) -> CheckpointError:
+    found = repr(checkpoint.state.get(name, "nothing"))[:80]
+    return CheckpointError(
+        f"the checkpoint {checkpoint.path} has {name}={found} instead of {expected}; use a "
+        "checkpoint that was written by ppo_mpi"
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return is_whole(value) and 0 <= value < _COUNT_LIMIT
+
+
+def _is_float(value: Any) -> bool:
+    # Returns on held-out levels are only shown: they may be what a reward was, NaN as well.
+    return type(value) is float or is_whole(value)
+
+
+def _is_episode(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and _is_float(value[0]) and _is_count(value[1])
+
+
+def _entries(number: int, is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        if not isinstance(value, dict) or len(value) != number:
+            return False
+        return all(str(i) in value and is_right(value[str(i)]) for i in range(number))
+
+    return fits
+
+
+def _are_losses(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and all(_is_count(number) for number in entry.values())
+        for entry in value
+    )
+
+
+def _is_logger(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    windows, numbers = value.get("windows"), value.get("num_episodes")
+    if not isinstance(windows, dict) or not isinstance(numbers, dict):
+        return False
+    seconds = value.get("wall_seconds", -1)
+    return (
+        is_number(seconds)
+        and 0 <= seconds < _COUNT_LIMIT
+        and all(_is_window(windows.get(split)) for split in ("train", "test"))
+        and all(_is_count(numbers.get(split)) for split in ("train", "test"))
+    )
+
+
+def _is_window(value: Any) -> bool:
+    is_list = isinstance(value, list) and len(value) <= EPISODE_WINDOW
+    return is_list and all(_is_episode(entry) for entry in value)
