@@ -74,6 +74,8 @@ def run_program(argv: Sequence[str]) -> int:
     silence_libraries()
     if command.mode in ("train", "evaluate"):
         return _run_on_all_ranks(command)
+    if command.mode == "doctor" and launched_rank(os.environ) is not None:
+        return _examine_ranks(command, is_first)
     # These modes are for one process: the others leave without starting MPI.
     return _run_alone(command) if is_first else 0
 
@@ -174,6 +176,28 @@ def _run_on_all_ranks(command: Command) -> int:
     finally:
         if watchdog:
             watchdog.stop()
+
+
+def _examine_ranks(command: Command, is_first: bool) -> int:
+    """Run doctor as one of the launcher's ranks."""
+    comm: Communicator | None = None
+    try:
+        from ppo_mpi.distributed.communicator import connect
+        from ppo_mpi.distributed.signals import restore_handlers
+        from ppo_mpi.errors import ConfigError
+
+        restore_handlers()
+        try:
+            comm = connect(hang_timeout_seconds=60.0)  # collective
+        except ConfigError as error:
+            if is_first:
+                print(f"FAIL  ranks        {error}\n\n1 thing(s) to mend")
+            return 1
+        from ppo_mpi.modes.doctor_ranks import doctor_on_ranks
+
+        return doctor_on_ranks(command.config, comm)  # collective
+    except BaseException as error:
+        return _fail(error, comm, sys.stderr)
 
 
 def _rank_log(command: Command, rank: int) -> Path:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ppo_mpi.distributed import elastic
 from ppo_mpi.distributed.gradients import FlatGradients
-from ppo_mpi.distributed.guard import check_world_size, launched_rank
+from ppo_mpi.distributed.guard import check_library, check_world_size, launched_rank
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.machine import available_cores
 from ppo_mpi.distributed.signals import STOP
@@ -251,6 +251,10 @@ def connect(hang_timeout_seconds: float = 0.0, survive_losses: bool = False) -> 
     if launched_rank(os.environ) is None:
         return Communicator()
     try:
+        import mpi4py
+
+        # Started below: some libraries end the process over a launcher of another one.
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -260,6 +264,9 @@ def connect(hang_timeout_seconds: float = 0.0, survive_losses: bool = False) -> 
         ) from error
     from ppo_mpi.distributed.mpi_communicator import MpiCommunicator
 
+    check_library(MPI.Get_library_version(), os.environ)
+    if not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
     world = MPI.COMM_WORLD
     library = MPI.Get_library_version().splitlines()[0]
     check_world_size(world.Get_size(), library, os.environ)

@@ -50,6 +50,35 @@ def launched_world_size(environ: Mapping[str, str]) -> tuple[int, str]:
     return 1, ""
 
 
+def check_library(library: str, environ: Mapping[str, str]) -> None:
+    """Refuse a library that cannot be started, or stays alone, under this launcher.
+
+    Args:
+        library: the MPI library's own description, whole.
+        environ: the process's environment.
+
+    Raises:
+        ConfigError: the launcher speaks PMIx only and the library does not, or the other way
+            round.
+    """
+    has_pmix, has_pmi = "PMIX_RANK" in environ, "PMI_RANK" in environ
+    by_srun = _in_srun_step(environ) and "OMPI_COMM_WORLD_SIZE" not in environ
+    if has_pmix and not has_pmi and "Open MPI" not in library and "pmix" not in library.lower():
+        launcher, option = ("srun --mpi=pmix", "pmi2") if by_srun else ("Open MPI's mpirun", "")
+    elif has_pmi and not has_pmix and "Open MPI v5" in library and environ.get("PMI_SIZE") != "1":
+        launcher, option = ("srun --mpi=pmi2", "pmix") if by_srun else ("MPICH's mpirun", "")
+    else:
+        return
+    remedy = (
+        f"use `srun --mpi={option}`" if option else "use the mpirun that belongs to the library"
+    )
+    name = library.splitlines()[0] if library else "an unknown library"
+    raise ConfigError(
+        f"{launcher} started this rank, but mpi4py finds another MPI library ({name}): they do not "
+        f"belong together; {remedy}; `python -m ppo_mpi doctor` shows both"
+    )
+
+
 def check_world_size(world_size: int, library: str, environ: Mapping[str, str]) -> None:
     """Refuse to go on as N lonely ranks.
 

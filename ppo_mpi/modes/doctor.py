@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,9 +59,13 @@ def doctor_command(config: DoctorConfig) -> int:
         check_display,
         lambda: check_folder(Path(config.checkpoint_dir)),
     ]
+    return show(check() for check in checks)
+
+
+def show(findings: Iterable[Finding]) -> int:
+    """Print each finding as it comes; return the exit status."""
     failed = 0
-    for check in checks:
-        finding = check()
+    for finding in findings:
         failed += finding.level == "FAIL"
         print(f"{finding.level:4}  {finding.what:12} {finding.text}", flush=True)
     print("\neverything needed is there" if not failed else f"\n{failed} thing(s) to mend")
@@ -235,9 +239,14 @@ def check_display() -> Finding:
     return Finding("OK", "display", " and ".join(names) or "there")
 
 
+def nearest_folder(folder: Path) -> Path:
+    """Return the folder, or the first one above it that exists."""
+    return next(f for f in (folder.resolve(), *folder.resolve().parents) if f.exists())
+
+
 def check_folder(folder: Path) -> Finding:
     """Check that runs can be written."""
-    existing = next(f for f in (folder.resolve(), *folder.resolve().parents) if f.exists())
+    existing = nearest_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ppo_mpi.distributed.guard import check_world_size, launched_rank, launched_world_size
+from ppo_mpi.distributed.guard import (
+    check_library,
+    check_world_size,
+    launched_rank,
+    launched_world_size,
+)
 from ppo_mpi.errors import ConfigError
 
 SRUN = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8"}
@@ -52,3 +57,38 @@ def test_ranks_that_found_each_other_go_on():
 def test_lonely_ranks_are_told_what_to_change(environ, message):
     with pytest.raises(ConfigError, match=message):
         check_world_size(1, "Some MPI", environ)
+
+
+MPICH = "MPICH Version: 5.0.2\nMPICH configure: --with-device=ch4:ucx"
+OPEN_MPI = "Open MPI v5.0.11"
+PMI, PMIX = {"PMI_RANK": "0", "PMI_SIZE": "2"}, {"PMIX_RANK": "0"}
+
+
+@pytest.mark.parametrize(
+    ("library", "environ"),
+    [
+        (MPICH, {}),
+        (MPICH, PMI),
+        (MPICH, PMI | PMIX),
+        (MPICH + " --with-pmix=/usr", PMIX),
+        (OPEN_MPI, PMIX),
+        (OPEN_MPI, PMI | PMIX),
+        ("Open MPI v4.1.4", PMI),
+    ],
+)
+def test_a_library_that_speaks_the_launchers_language_is_started(library: str, environ):
+    check_library(library, environ)
+
+
+@pytest.mark.parametrize(
+    ("library", "environ", "message"),
+    [
+        (MPICH, PMIX | {"OMPI_COMM_WORLD_SIZE": "2"}, "Open MPI's mpirun started this rank"),
+        (MPICH, PMIX | SRUN, "use `srun --mpi=pmi2`"),
+        (OPEN_MPI, PMI, "MPICH's mpirun started this rank"),
+        (OPEN_MPI, PMI | SRUN, "use `srun --mpi=pmix`"),
+    ],
+)
+def test_a_library_that_does_not_is_refused_with_the_remedy(library: str, environ, message: str):
+    with pytest.raises(ConfigError, match=message):
+        check_library(library, environ)
