@@ -6,6 +6,7 @@ alone, and a typing error is answered before anything slow is imported.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -132,6 +133,7 @@ def _run_on_all_ranks(command: Command) -> int:
     watchdog: Watchdog | None = None
     try:
         from ppo_mpi.distributed.communicator import connect
+        from ppo_mpi.distributed.heart import START_UP_SECONDS
         from ppo_mpi.distributed.leftovers import clean_leftovers
         from ppo_mpi.distributed.signals import restore_handlers
         from ppo_mpi.distributed.watchdog import Watchdog
@@ -139,7 +141,10 @@ def _run_on_all_ranks(command: Command) -> int:
         is_training = command.mode == "train"
         settings = command.config.job if is_training else command.config
         shrinks = is_training and settings.on_failure == "shrink"
+        # Nobody watches yet; a rank that never starts would keep the others waiting.
+        faulthandler.dump_traceback_later(START_UP_SECONDS, exit=True, file=console)
         comm = connect(survive_losses=shrinks)  # collective
+        faulthandler.cancel_dump_traceback_later()
         command.config.validate(comm.world_size)
         output = os.dup(1)
         if not comm.is_root:
@@ -262,6 +267,10 @@ def _fail(error: BaseException, comm: Communicator | None, console: TextIO) -> i
         sys.stdout.flush()
         console.write(text)
         console.flush()
+    if comm is None and status != BAD_INPUT and _is_launched():
+        # Not joined yet, so it cannot end the others, which wait for it: some launchers end the
+        # job only over a signal.
+        os.kill(os.getpid(), signal.SIGKILL)
     if comm is None or comm.world_size == 1:
         return status
     if status == BAD_INPUT:
@@ -288,6 +297,12 @@ def _write_failure(error: BaseException, comm: Communicator) -> None:
     }
     assert heart.folder is not None, "there is a run to write to"
     write_record(heart.folder, FAILURE, comm.rank, content)
+
+
+def _is_launched() -> bool:
+    from ppo_mpi.distributed.guard import launched_rank
+
+    return launched_rank(os.environ) is not None
 
 
 def _launched_rank() -> int:
