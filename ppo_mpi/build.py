@@ -71,6 +71,7 @@ def make_envs(
     stream: str,
     held_out: bool = False,
     render: bool = False,
+    restart_failed: bool = False,
 ) -> VecEnvs:
     """Make the environments with these whole-job indices.
 
@@ -81,6 +82,7 @@ def make_envs(
         stream: what they are for; part of the key of their streams.
         held_out: whether on all levels instead of the training levels.
         render: whether ``render`` will be called.
+        restart_failed: whether one that raises is made anew; suites that cannot raise ignore it.
     """
     suite, task = split_env_name(config.environment.env)
     options: dict[str, Any] = {}
@@ -91,6 +93,8 @@ def make_envs(
         options = dict(vars(procgen))
     if suite == "gym":
         options = {"env_kwargs": config.environment.env_kwargs}
+    if suite != "procgen":
+        options["restart_failed"] = restart_failed
     make = lookup("environment suite", SUITES, suite)
     envs: VecEnvs = make(task, indices, seed, stream=stream, render=render, options=options)
     return envs
@@ -138,7 +142,9 @@ def build_run(config: TrainConfig, comm: Communicator) -> Run:
     seed, learning = config.job.seed, config.learning
     device = choose_device(config.job.device, comm.local_rank)
     workers = make_workers(config, device)
-    envs = make_envs(config, comm.shard(config.environment.num_envs), seed, "train")
+    restart = config.environment.restart_failed_envs
+    indices = comm.shard(config.environment.num_envs)
+    envs = make_envs(config, indices, seed, "train", restart_failed=restart)
     normalizer = make_observation_normalizer(config, envs)
     model = make_model(config, envs, device)
     comm.broadcast_module(model)  # collective
@@ -149,7 +155,7 @@ def build_run(config: TrainConfig, comm: Communicator) -> Run:
     test_actor = None
     if config.environment.num_test_envs:
         indices = comm.shard(config.environment.num_test_envs)
-        test_envs = make_envs(config, indices, seed, "test", held_out=True)
+        test_envs = make_envs(config, indices, seed, "test", held_out=True, restart_failed=restart)
         test_actor = Actor(test_envs, model, seed, "test", heart, normalizer, workers)
     return Run(
         learner=learner,

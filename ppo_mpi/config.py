@@ -31,7 +31,7 @@ class EnvironmentConfig:
     """Arguments for the Gymnasium environment, each key=value (value as in YAML)."""
     restart_failed_envs: bool = field(default=False, metadata=RESUMABLE)
     """Whether an environment that raises is made anew and its episode dropped and counted, instead
-    of ending the job."""
+    of ending the job. Procgen's environments never raise."""
 
 
 @dataclass(frozen=True)

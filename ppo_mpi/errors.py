@@ -34,6 +34,10 @@ class RankTimeoutError(RuntimeError):
     """A collective was not entered by every rank before its deadline."""
 
 
+class FailedEnvironmentError(RuntimeError):
+    """An environment raised; the message names it and says how to go on."""
+
+
 class RankLostError(RuntimeError):
     """A rank ended without a word; the others may go on without it."""
 

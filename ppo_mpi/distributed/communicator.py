@@ -186,9 +186,13 @@ class Communicator:
         statistics = gradients.divide()
         # A sum is finite only if all its terms are: one pass, no mask.
         if not torch.isfinite(gradients.gradients.sum()):
+            names = gradients.non_finite()
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise NonFiniteError(
-                f"the gradient averaged over {self.world_size} rank(s) is not finite; lower "
-                "learning_rate or max_grad_norm, or check rewards and observations for NaN"
+                f"the gradient averaged over {self.world_size} rank(s) is not finite in iteration "
+                f"{self.heart.iteration}: {', '.join(names[:3])}{more}; lower learning_rate or "
+                "max_grad_norm and start the same command again: the run goes on from its last "
+                "checkpoint"
             )
         return statistics
 

@@ -20,7 +20,9 @@ class FlatGradients:
     """
 
     def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in named]
+        self.parameters = [parameter for _, parameter in named]
         self.statistics = tuple(statistics)
         self.num_gradients = sum(p.numel() for p in self.parameters)
         length = self.num_gradients + len(statistics) + 2  # and the votes, and the count
@@ -80,6 +82,16 @@ class FlatGradients:
         if self.host is not self.buffer:
             means = means / count
         return dict(zip(self.statistics, means.tolist(), strict=True)) | {"num_samples": count}
+
+    def non_finite(self) -> list[str]:
+        """Return the parameters whose gradient is not finite, with how many of its numbers."""
+        found = []
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            assert parameter.grad is not None, "gradients are views of the buffer"
+            number = int((~torch.isfinite(parameter.grad)).sum())
+            if number:
+                found.append(f"{name} ({number} of {parameter.numel()})")
+        return found
 
     def clip_norm(self, max_norm: float) -> float:
         """Scale the gradient down to ``max_norm`` if it is longer (0 = never).

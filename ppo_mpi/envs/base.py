@@ -63,6 +63,9 @@ class StepResult:
     """slot -> the true last observation of a truncated episode (bootstrap from it)."""
     levels: np.ndarray
     """[B] int64, the level in which the step was taken; -1 where the suite has no levels."""
+    dropped: frozenset[int] = frozenset()
+    """Slots whose environment raised and was made anew. Such a step is a truncation with reward 0
+    whose final observation is the last one seen; its episode is not reported."""
 
 
 class VecEnvs(ABC):
@@ -77,6 +80,8 @@ class VecEnvs(ABC):
     indices: tuple[int, ...]
     obs_spec: ObservationSpec
     action_spec: ActionSpec
+    restarts: int = 0
+    """How many environments have raised and were made anew so far."""
 
     @abstractmethod
     def reset(self) -> np.ndarray:

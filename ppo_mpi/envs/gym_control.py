@@ -5,6 +5,7 @@ Axes: B environments on this rank; H, W, C image; F features; A action size.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +15,11 @@ import numpy as np
 from ppo_mpi.envs import gym_state
 from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.gym_making import make_env, parse_env_kwargs, quiet
-from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.errors import CheckpointError, ConfigError, FailedEnvironmentError
 from ppo_mpi.seeding import stream_seed
+
+MOST_FAILURES_IN_A_ROW = 5
+"""How often an environment is made anew without having taken a step."""
 
 
 def make_envs(
@@ -35,14 +39,18 @@ def make_envs(
         seed: the job's seed.
         stream: what the environments are for; each purpose has resets of its own.
         render: whether ``render`` will be called.
-        options: ``env_kwargs``, arguments of the environment as "key=value" strings.
+        options: ``env_kwargs``, arguments of the environment as "key=value" strings, and
+            ``restart_failed``, whether one that raises is made anew.
 
     Raises:
         ConfigError: the id or an argument is unknown, or a space is of a kind that PPO here
             cannot use.
         MissingPackageError: the environment needs a package that is not installed.
     """
-    return GymEnvs(task, indices, seed, stream, render, parse_env_kwargs(options))
+    arguments = {name: value for name, value in options.items() if name != "restart_failed"}
+    restart_failed = bool(options.get("restart_failed"))
+    env_kwargs = parse_env_kwargs(arguments)
+    return GymEnvs(task, indices, seed, stream, render, env_kwargs, restart_failed)
 
 
 class GymEnvs(VecEnvs):
@@ -54,6 +62,10 @@ class GymEnvs(VecEnvs):
 
     The first reset of an environment is seeded by its index; later ones go on drawing from the
     environment's own generator. An assigned episode is one that begins with a seeded reset.
+
+    An environment that raises can be made anew: its step counts as a truncation with reward 0
+    behind the observation seen last, and its next episode begins with a reset seeded by its index
+    and the number of times that this has happened to it.
     """
 
     def __init__(
@@ -64,8 +76,15 @@ class GymEnvs(VecEnvs):
         stream: str,
         render: bool,
         env_kwargs: Mapping[str, Any],
+        restart_failed: bool = False,
     ) -> None:
         self.indices = tuple(indices)
+        self._seed, self._stream, self._env_kwargs = seed, stream, env_kwargs
+        self._restart_failed = restart_failed
+        self._failures = [0] * len(self.indices)
+        """How often each slot's environment has raised; part of its state."""
+        self._in_a_row = [0] * len(self.indices)
+        """How often it has raised since its last step."""
         self._id = env_id
         self._render = render
         # A rank without environments still has to know the spaces.
@@ -93,9 +112,16 @@ class GymEnvs(VecEnvs):
         rewards = np.zeros(len(self._envs), np.float32)
         terminated = np.zeros(len(self._envs), bool)
         truncated = np.zeros(len(self._envs), bool)
-        final_obs = {}
-        for slot, env in enumerate(self._envs):
-            obs, reward, ended, cut, _ = env.step(self._action(actions[slot]))
+        final_obs, dropped = {}, set()
+        for slot in range(len(self._envs)):
+            taken = self._try(slot, "step", self._action(actions[slot]))
+            if taken is None:
+                truncated[slot], final_obs[slot] = True, self._obs[slot].copy()
+                dropped.add(slot)
+                self._begin_episode(slot)
+                continue
+            obs, reward, ended, cut, _ = taken
+            self._in_a_row[slot] = 0
             rewards[slot], terminated[slot] = reward, ended
             truncated[slot] = cut and not ended
             if truncated[slot]:
@@ -104,7 +130,10 @@ class GymEnvs(VecEnvs):
                 self._begin_episode(slot)
             else:
                 self._obs[slot] = self._flat(obs)
-        return StepResult(self.observe(), rewards, terminated, truncated, final_obs, self.levels)
+        return StepResult(
+            self.observe(), rewards, terminated, truncated, final_obs, self.levels,
+            frozenset(dropped),
+        )  # fmt: skip
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, ...]."""
@@ -122,7 +151,9 @@ class GymEnvs(VecEnvs):
     def get_states(self) -> list[bytes | None]:
         """Return each slot's state as JSON, or None where the environment cannot be saved."""
         return [
-            gym_state.get_state(env, self._id, self._obs[slot], self._next_seeds[slot])
+            gym_state.get_state(
+                env, self._id, self._obs[slot], self._next_seeds[slot], self._failures[slot]
+            )
             for slot, env in enumerate(self._envs)
         ]
 
@@ -151,6 +182,7 @@ class GymEnvs(VecEnvs):
                 gym_state.apply_state(self._envs[slot], saved)
                 self._obs[slot] = saved.obs
                 self._next_seeds[slot] = saved.next_seed
+                self._failures[slot] = saved.failures
         return fresh
 
     def render(self) -> list[np.ndarray]:
@@ -165,9 +197,45 @@ class GymEnvs(VecEnvs):
             env.close()
 
     def _begin_episode(self, slot: int) -> None:
-        obs, _ = self._envs[slot].reset(seed=self._next_seeds[slot])
+        begun = None
+        while begun is None:  # _try counts the failures
+            begun = self._try(slot, "reset", seed=self._next_seeds[slot])
         self._next_seeds[slot] = None
-        self._obs[slot] = self._flat(obs)
+        self._obs[slot] = self._flat(begun[0])
+
+    def _try(self, slot: int, verb: str, *arguments: Any, **keywords: Any) -> Any:
+        """Return what the slot's environment answers; None if it raised and was made anew.
+
+        Raises:
+            FailedEnvironmentError: it raised, and is not to be made anew, or was too often.
+        """
+        try:
+            return getattr(self._envs[slot], verb)(*arguments, **keywords)
+        except Exception as error:  # foreign code: it may raise anything
+            whose = f"{self._id}, environment {self.indices[slot]} of the job, raised in {verb}()"
+            self._in_a_row[slot] += 1
+            if not self._restart_failed:
+                raise FailedEnvironmentError(
+                    f"{whose}: {error!r}; mend it and start the same command again (the run goes "
+                    "on from its last checkpoint), or add --restart-failed-envs true to go on "
+                    "without its episode"
+                ) from error
+            if self._in_a_row[slot] > MOST_FAILURES_IN_A_ROW:
+                raise FailedEnvironmentError(
+                    f"{whose}, {self._in_a_row[slot]} times without a step in between although it "
+                    f"was made anew each time: {error!r}; mend it"
+                ) from error
+            self._make_anew(slot)
+            return None
+
+    def _make_anew(self, slot: int) -> None:
+        with contextlib.suppress(Exception):  # it is broken already
+            self._envs[slot].close()
+        self._envs[slot] = make_env(self._id, self._env_kwargs, self._render)
+        self.restarts += 1
+        self._failures[slot] += 1
+        stream = f"{self._stream}:restart:{self._failures[slot]}"
+        self._next_seeds[slot] = stream_seed(self._seed, stream, self.indices[slot])
 
     def _flat(self, obs: Any) -> np.ndarray:
         from gymnasium.spaces.utils import flatten

@@ -47,9 +47,13 @@ class SavedEnv:
     obs: np.ndarray
     next_seed: int | None
     """The seed of the next reset, if one was assigned."""
+    failures: int = 0
+    """How often the environment has raised and was made anew."""
 
 
-def get_state(env: Any, env_id: str, obs: np.ndarray, next_seed: int | None) -> bytes | None:
+def get_state(
+    env: Any, env_id: str, obs: np.ndarray, next_seed: int | None, failures: int = 0
+) -> bytes | None:
     """Return the state of one environment as JSON, or None if it is not of a savable class.
 
     Args:
@@ -57,6 +61,7 @@ def get_state(env: Any, env_id: str, obs: np.ndarray, next_seed: int | None) -> 
         env_id: its id.
         obs: its present observation, as shown to the policy.
         next_seed: the seed of its next reset, if one was assigned.
+        failures: how often it has raised and was made anew.
     """
     class_name = _class_name(env)
     if class_name not in SAVABLE or not _wrappers_are_known(env):
@@ -71,6 +76,7 @@ def get_state(env: Any, env_id: str, obs: np.ndarray, next_seed: int | None) -> 
         "elapsed_steps": None if limit is None else limit._elapsed_steps,
         "obs": _encode(obs),
         "next_seed": next_seed,
+        "failures": failures,
     }
     return json.dumps(state).encode("ascii")
 
@@ -110,6 +116,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
             _count_or_none("elapsed_steps", saved["elapsed_steps"]),
             np.asarray(_decode(saved["obs"])),
             _count_or_none("next_seed", saved["next_seed"]),
+            _count_or_none("failures", saved.get("failures", 0)) or 0,
         )
     except RecursionError as error:
         raise CheckpointError(f"{whose} is damaged: it is nested too deeply") from error

@@ -132,14 +132,15 @@ def make_envs(
         seed: the job's seed.
         stream: what the environments are for.
         render: probes can always render.
-        options: there are none; empty values are let pass.
+        options: there are none; empty values are let pass, and so is ``restart_failed``: what
+            fails on purpose shall be seen.
 
     Raises:
         ConfigError: there is no such task, or an option was given.
     """
     if task not in TASKS:
         raise ConfigError(unknown_name("probe", task, TASKS))
-    given = {name: value for name, value in options.items() if value}
+    given = {k: value for k, value in options.items() if value and k != "restart_failed"}
     if given:
         raise ConfigError(f"probe:{task} has no options, got {given}; leave them out")
     return ProbeEnvs(task, indices, seed, stream)

@@ -5,6 +5,7 @@ Axes: T steps; B environments on this rank; K noise numbers of an action; A acti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,6 +78,13 @@ class Actor:
         self._split = split
         self._noise = torch.empty(0)
         self._obs = torch.empty(0)
+        self._iteration = self._step = 0
+        self._restarts_before = 0
+
+    @property
+    def restarts(self) -> int:
+        """How many environments were made anew in this rollout, because they had raised."""
+        return self.envs.restarts - self._restarts_before
 
     def begin(self, iteration: int, steps: int, continue_episodes: bool) -> None:
         """Prepare a rollout: fresh episodes where asked for or needed, and the action noise.
@@ -86,6 +94,8 @@ class Actor:
             steps: T.
             continue_episodes: whether episodes go on where the last rollout stopped.
         """
+        self._iteration, self._step = iteration, 0
+        self._restarts_before = self.envs.restarts
         if self.started and continue_episodes:
             obs = self.envs.observe()
         else:
@@ -103,11 +113,42 @@ class Actor:
         noise = np.stack(blocks, axis=1) if blocks else np.zeros((steps, 0, width))
         self._noise = torch.from_numpy(noise).to(self.device)
 
-    def prepare(self, obs: np.ndarray) -> Tensor:
-        """Return what the model sees, on its device: normalized, if the run normalizes."""
+    def prepare(self, obs: np.ndarray, slots: Sequence[int] | None = None) -> Tensor:
+        """Return what the model sees, on its device: normalized, if the run normalizes.
+
+        Args:
+            obs: [N, ...] as the environments show it.
+            slots: whose they are; None for all slots in order.
+
+        Raises:
+            NonFiniteError: an observation is NaN or infinite.
+        """
+        if obs.dtype != np.uint8 and not np.isfinite(obs).all():
+            row = int(np.argwhere(~np.isfinite(obs))[0, 0])
+            slot = row if slots is None else slots[row]
+            raise self.not_finite("an observation", slot, obs[~np.isfinite(obs)][0])
         if self.normalizer is not None:
             obs = self.normalizer.normalize(obs)
         return torch.from_numpy(obs).to(self.device)
+
+    def not_finite(
+        self, what: str, slot: int, value: float, step: int | None = None
+    ) -> NonFiniteError:
+        """Return the error for a number that no learning can follow.
+
+        Args:
+            what: the quantity.
+            slot: whose it is.
+            value: NaN or infinite.
+            step: of the rollout, counted from 0; None for the present one.
+        """
+        present = self._step if step is None else step
+        return NonFiniteError(
+            f"{what} of environment {self.envs.indices[slot]} is {float(value)} in step "
+            f"{present + 1} of iteration {self._iteration + 1}; mend the environment, or lower "
+            "learning_rate, and start the same command again: the run goes on from its last "
+            "checkpoint"
+        )
 
     @property
     def obs(self) -> Tensor:
@@ -132,6 +173,7 @@ class Actor:
             IterationAbandonedError: a signal to stop came too long ago.
         """
         self._heart.beat("collecting")
+        self._step = t
         STOP.check_grace()
         obs = self._obs
         outputs, values = self._outputs(obs)
@@ -183,7 +225,7 @@ class Collector:
             continue_episodes: soft reset (True) or fresh episodes (False).
 
         Raises:
-            NonFiniteError: a reward or a value is NaN or infinite.
+            NonFiniteError: an observation, a reward or a value is NaN or infinite.
         """
         actor, steps = self.actor, len(self.rewards)
         actor.begin(iteration, steps, continue_episodes)
@@ -202,7 +244,7 @@ class Collector:
             self.truncated[t] = result.truncated
             final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
         self._bootstrap(final)
-        self._check_finite(iteration)
+        self._check_finite()
         return Rollout(
             self.obs, self.actions, self.log_probs, self.values, self.next_values,
             self.rewards, self.terminated, self.truncated,
@@ -214,20 +256,16 @@ class Collector:
         self.next_values[:-1] = self.values[1:]
         self.next_values[-1] = actor.values(actor.obs)
         if final:
-            obs = actor.prepare(np.stack([obs for _, _, obs in final]))
             steps, slots = [t for t, _, _ in final], [slot for _, slot, _ in final]
+            obs = actor.prepare(np.stack([obs for _, _, obs in final]), slots)
             self.next_values[steps, slots] = actor.values(obs)
 
-    def _check_finite(self, iteration: int) -> None:
-        for name, finite in (
-            ("reward", np.isfinite(self.rewards).all()),
-            ("value", bool(torch.isfinite(self.values).all())),
-        ):
-            if not finite:
-                raise NonFiniteError(
-                    f"a {name} in iteration {iteration} is not finite; check the environment's "
-                    "rewards and observations, or lower learning_rate"
-                )
+    def _check_finite(self) -> None:
+        for what, numbers in (("a reward", self.rewards), ("a value", self.values.cpu().numpy())):
+            finite = np.isfinite(numbers)
+            if not finite.all():
+                step, slot = map(int, np.argwhere(~finite)[0])
+                raise self.actor.not_finite(what, slot, numbers[step, slot], step)
 
 
 def gather_episodes(actors: list[Actor], comm: Communicator) -> list[EpisodeRecord]:

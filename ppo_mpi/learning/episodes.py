@@ -44,6 +44,7 @@ class EpisodeTracker:
                 length=int(self.lengths[slot]),
             )
             for slot in ended
+            if slot not in result.dropped
         ]
         self.forget(ended)
         return records

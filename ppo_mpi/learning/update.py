@@ -130,7 +130,7 @@ def update(
             rows.append(optimizer_step(learner, epoch_batch, own, clip_range, comm))  # collective
             if not np.isfinite(rows[-1]["loss"]):
                 raise NonFiniteError(
-                    f"the loss in iteration {iteration} is not finite ({rows[-1]}); lower "
+                    f"the loss in iteration {iteration + 1} is not finite ({rows[-1]}); lower "
                     "learning_rate, or check rewards and observations"
                 )
         num_updates += len(rows)

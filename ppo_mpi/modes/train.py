@@ -288,11 +288,13 @@ def run_iteration(
     progress.iteration += 1
     progress.timesteps += learning.rollout_timesteps
     episodes = gather_episodes(run.actors, comm)  # collective
-    seconds = np.array([collected - begin, time.monotonic() - collected, comm.seconds - waited])
-    seconds = comm.sum(seconds) / comm.world_size  # collective
+    restarts = sum(actor.restarts for actor in run.actors)
+    seconds = [collected - begin, time.monotonic() - collected, comm.seconds - waited]
+    *seconds, restarts = comm.sum(np.array([*seconds, restarts])).tolist()  # collective
+    seconds = [total / comm.world_size for total in seconds]
     names = ("collect_seconds", "update_seconds", "communication_seconds")
     metrics |= {"learning_rate": learning_rate, "clip_range": clip_range}
-    metrics |= dict(zip(names, seconds.tolist(), strict=True))
+    metrics |= dict(zip(names, seconds, strict=True)) | {"restarted_envs": restarts}
     return metrics, episodes
 
 

@@ -38,6 +38,20 @@ def raising(error: BaseException) -> Callable[..., None]:
     return fault
 
 
+def poison_a_gradient(arguments: tuple[Any, ...]) -> None:
+    """Let this rank's share of the next step's gradient hold a NaN."""
+    learner = arguments[0]
+    gradients = learner.gradients
+    message = gradients.message
+
+    def poisoned() -> Any:
+        gradients.message = message
+        gradients.buffer[0] = float("nan")
+        return message()
+
+    gradients.message = poisoned
+
+
 FAULTS: dict[str, Callable[..., None]] = {
     "exception": raising(RuntimeError("built-in fault")),
     "exit-0": raising(SystemExit(0)),
@@ -47,6 +61,7 @@ FAULTS: dict[str, Callable[..., None]] = {
     "sleep": lambda *arguments: time.sleep(1000),
     # PyDLL calls keep the interpreter's lock.
     "lock": lambda *arguments: ctypes.PyDLL(None).sleep(1000),
+    "poison": lambda *arguments: poison_a_gradient(arguments),
     "flip": lambda *arguments: flip_a_parameter(arguments),
 }
 

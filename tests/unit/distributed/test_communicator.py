@@ -73,7 +73,7 @@ def test_a_gradient_that_is_not_finite_is_an_error_with_a_remedy(poison):
     gradients = FlatGradients(model, ())
     gradients.gradients[4] = poison
     gradients.add_statistics(torch.zeros(0), 1)
-    message = r"averaged over 1 rank\(s\) is not finite; lower learning_rate or max_grad_norm"
+    message = r"is not finite in iteration 0: weight \(1 of 6\); lower learning_rate"
     with pytest.raises(NonFiniteError, match=message):
         COMM.average_gradients(gradients)
 

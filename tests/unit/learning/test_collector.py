@@ -159,7 +159,7 @@ def test_a_reward_that_is_not_finite_is_named_with_its_iteration(monkeypatch):
         return result
 
     monkeypatch.setattr(ProbeEnvs, "step", broken)
-    with pytest.raises(NonFiniteError, match="a reward in iteration 4 is not finite; check"):
+    with pytest.raises(NonFiniteError, match="environment 1 is inf in step 1 of iteration 5"):
         collector.collect(4, True)
 
 
@@ -167,7 +167,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_iteration():
     collector = make_collector("match")
     with torch.no_grad():
         collector.actor.model.value_head.bias.fill_(float("nan"))
-    with pytest.raises(NonFiniteError, match="a value in iteration 2 is not finite; check"):
+    with pytest.raises(NonFiniteError, match="a value of environment 0 is nan in step 1"):
         collector.collect(2, True)
 
 

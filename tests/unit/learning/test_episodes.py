@@ -51,3 +51,15 @@ def test_the_state_goes_through_json_to_another_sharding():
     (ended,) = part.add(step([1.0], [1], [0]), iteration=0)
     assert ended.episode_return == float(np.float32(0.3)) + 1.0
     assert ended.length == 2
+
+
+def test_an_episode_that_was_dropped_is_not_reported_and_the_next_one_begins_at_zero():
+    tracker = EpisodeTracker((4, 5), "train")
+    cut = np.array([True, True])
+    no = np.zeros(2, bool)
+    result = StepResult(
+        np.zeros((2, 1)), np.ones(2, np.float32), no, cut, {}, np.array([-1, -1]), frozenset({1})
+    )
+    assert [record.env for record in tracker.add(result, 1)] == [4]
+    assert tracker.returns.tolist() == [0.0, 0.0]
+    assert tracker.lengths.tolist() == [0, 0]

@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_stops_the_update_and_is_named():
         return PPO.loss(model, minibatch, config, clip_range)[0], torch.full((6,), float("inf"))
 
     learner = Learner(make_model(), Algorithm(loss, PPO.metrics), CONFIG, 9)
-    with pytest.raises(NonFiniteError, match="the loss in iteration 6 is not finite"):
+    with pytest.raises(NonFiniteError, match="the loss in iteration 7 is not finite"):
         run_update(learner, make_batch(learner.model))
 
 
