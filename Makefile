@@ -83,7 +83,7 @@ test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
 	$(BIN)/python -m pytest -rs --durations=10 tests
 
 test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
-	$(BIN)/python -m pytest -rs --durations=10 -m 'faults or not faults' tests/faults tests/cluster
+	$(BIN)/python -m pytest -rs --durations=10 -m "faults or not faults" tests/faults tests/cluster tests/mpi/test_stop_grace.py
 
 soak: $(OTHER_TEST) ## half an hour (MINUTES=30) of random faults; what they did is printed
 	$(BIN)/python tests/faults/soak.py --minutes $(MINUTES) $(ARGS)

@@ -217,6 +217,7 @@ def test_a_warning_that_slurm_sends_saves_and_queues_again(
     check_equal(run_dir, undisturbed["long"])
 
 
+@pytest.mark.faults
 def test_a_warning_to_the_shell_is_handed_on_to_the_ranks(slurm: Slurm, tmp_path: Path):
     run_dir = tmp_path / "checkpoints" / "r"
     for launcher in ("srun", "mpirun"):

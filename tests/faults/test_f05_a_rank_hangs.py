@@ -76,6 +76,7 @@ def test_a_lone_rank_that_hangs_is_ended_with_its_stack(fault: str, seconds: flo
     assert "faulty.py" in told
 
 
+@pytest.mark.faults
 def test_a_job_that_was_suspended_as_a_whole_goes_on(tmp_path: Path):
     job = FaultyJob(tmp_path, "mpich", 2, "train", *ENDLESS, "--hang-timeout-seconds", "3")
     job.wait_for_iteration(2)

