@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from typing import Any
 
 from ppo_mpi.agent import Agent, load_agent
@@ -41,7 +41,9 @@ def train(
     config = with_values(command.config, settings)
     comm = comm or connect(survive_losses=config.job.on_failure == "shrink")  # collective
     given = command.given | settings | {"clobber": clobber}
-    watchdog = Watchdog(comm, config.job.hang_timeout_seconds, sys.stderr)
+    # The process's own standard error: a notebook's has no descriptor.
+    console = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+    watchdog = Watchdog(comm, config.job.hang_timeout_seconds, console)
     watchdog.start()
     try:
         return train_command(config, given, comm, watchdog.follow)  # collective

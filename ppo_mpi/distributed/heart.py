@@ -10,6 +10,7 @@ from pathlib import Path
 START_UP = "starting up"
 SAVING = "saving"
 EVALUATING = "evaluating"
+LOGGING = "logging"
 
 START_UP_SECONDS = 600.0
 """Least limit, where none is set, of what happens rarely and depends on disks and imports."""
@@ -67,6 +68,6 @@ def silence_limit(asked_seconds: float, heart: Heart, slowest_seconds: float) ->
     started = heart.iteration > 0
     if asked_seconds > 0:
         return asked_seconds if started else max(asked_seconds, LEAST_SECONDS)
-    rare = heart.phase in (START_UP, SAVING, EVALUATING) or not heart.settled
+    rare = heart.phase in (START_UP, SAVING, EVALUATING, LOGGING) or not heart.settled
     least = START_UP_SECONDS if rare else LEAST_SECONDS
     return max(least, SLOWEST_FACTOR * slowest_seconds)

@@ -18,7 +18,7 @@ import torch
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.distributed.heart import EVALUATING
+from ppo_mpi.distributed.heart import EVALUATING, LOGGING
 from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
 from ppo_mpi.distributed.records import new_records
 from ppo_mpi.distributed.signals import EXIT_STOPPED, STOP
@@ -222,6 +222,7 @@ def one_round(
     if evaluator is not None and progress.iteration % job.eval_every == 0:
         comm.heart.beat(EVALUATING)
         metrics |= evaluator.metrics(comm)  # collective
+    comm.heart.beat(LOGGING)
     if comm.is_root:
         logger.log(progress.iteration, progress.timesteps, metrics, episodes)
     ending = agree_to_end(run, config, comm, started)  # collective
