@@ -191,13 +191,16 @@ def _examine_ranks(command: Command, is_first: bool) -> int:
         from ppo_mpi.distributed.signals import restore_handlers
         from ppo_mpi.errors import ConfigError
 
-        restore_handlers()
         try:
             comm = connect(hang_timeout_seconds=60.0)  # collective
         except ConfigError as error:
+            # The launcher ends all ranks once the first has left: not before it is said.
             if is_first:
-                print(f"FAIL  ranks        {error}\n\n1 thing(s) to mend")
+                print(f"FAIL  ranks        {error}\n\n1 thing(s) to mend", flush=True)
+            else:
+                time.sleep(SECONDS_FOR_ROOT)
             return 1
+        restore_handlers()
         from ppo_mpi.modes.doctor_ranks import doctor_on_ranks
 
         return doctor_on_ranks(command.config, comm)  # collective

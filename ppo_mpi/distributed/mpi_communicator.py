@@ -81,6 +81,10 @@ class MpiCommunicator(Communicator):
     def _wait(self, start: Callable[[], Any], what: str) -> None:
         """Start a collective and poll until it is complete.
 
+        Args:
+            start: returns the request, or a tuple of several.
+            what: the collective in words.
+
         Raises:
             RankTimeoutError: it is not within the deadline, if there is one.
             RankLostError: a rank was lost, and the job survives losses.
@@ -88,18 +92,21 @@ class MpiCommunicator(Communicator):
         began = time.monotonic()
         self.heart.waiting_for = what
         with self._losses():
-            request = start()
-            while not request.Test():
-                waited = time.monotonic() - began
-                if 0 < self._timeout < waited:
-                    raise RankTimeoutError(
-                        f"rank {self.rank} waited {waited:.0f} s in {what}: another rank hangs or "
-                        "is far behind; raise hang_timeout_seconds if that is expected"
-                    )
-                if waited > self._spin_seconds:
-                    time.sleep(NAP_SECONDS)
+            started = start()
+            for request in started if isinstance(started, tuple) else (started,):
+                while not request.Test():
+                    self._wait_a_little(time.monotonic() - began, what)
         self.heart.waiting_for = ""
         self.seconds += time.monotonic() - began
+
+    def _wait_a_little(self, waited: float, what: str) -> None:
+        if 0 < self._timeout < waited:
+            raise RankTimeoutError(
+                f"rank {self.rank} waited {waited:.0f} s in {what}: another rank hangs or is far "
+                "behind; raise hang_timeout_seconds if that is expected"
+            )
+        if waited > self._spin_seconds:
+            time.sleep(NAP_SECONDS)
 
     def _reduce_in_place(self, array: np.ndarray, operation: str) -> None:
         if array.size:
@@ -114,37 +121,76 @@ class MpiCommunicator(Communicator):
         """Wait for all ranks. Collective."""
         self._wait(self._world.Ibarrier, "a barrier")  # collective
 
-    # Object messages have no polled form: all ranks meet in a polled barrier first, so that the
-    # blocking call after it lasts no longer than its transfer.
+    # MPI's messages of objects have no polled form; a blocking one could not be told from a hang,
+    # and some libraries let no other thread end the job meanwhile. So: sizes first, then bytes.
 
     def broadcast_object(self, value: Any) -> Any:
         """Return rank 0's value on every rank. Collective; not for the hot loop (pickled)."""
-        self.barrier()  # collective
-        with self._losses():
-            return self._world.bcast(value)  # collective
+        payload = self._packed(value) if self.is_root else np.empty(0, np.uint8)
+        size = np.array([payload.size])
+        self._wait(lambda: self._world.Ibcast(size), "a broadcast")  # collective
+        payload = payload if self.is_root else np.empty(int(size[0]), np.uint8)
+        self._wait(lambda: self._world.Ibcast(payload), "a broadcast")  # collective
+        return self._mpi.pickle.loads(payload)
 
     def gather_all(self, value: Any) -> list[Any]:
         """Return every rank's value, by rank. Collective; not for the hot loop (pickled)."""
-        self.barrier()  # collective
-        with self._losses():
-            return self._world.allgather(value)  # collective
+        payload = self._packed(value)
+        sizes = self._by_rank(np.array([payload.size]))[:, 0]  # collective
+        received = np.empty(int(sizes.sum()), np.uint8)
+
+        def start() -> Any:
+            return self._world.Iallgatherv(payload, [received, sizes])  # collective
+
+        self._wait(start, "a gathering")
+        return self._unpacked(received, sizes)
 
     def gather_objects(self, value: Any) -> list[Any] | None:
         """Return every rank's value on rank 0, None elsewhere. Collective; pickled."""
-        self.barrier()  # collective
-        with self._losses():
-            return self._world.gather(value)  # collective
+        payload = self._packed(value)
+        sizes = self._by_rank(np.array([payload.size]))[:, 0]  # collective
+        received = np.empty(int(sizes.sum()) if self.is_root else 0, np.uint8)
+
+        def start() -> Any:
+            target = [received, sizes] if self.is_root else None
+            return self._world.Igatherv(payload, target)  # collective
+
+        self._wait(start, "a gathering")
+        return self._unpacked(received, sizes) if self.is_root else None
 
     def exchange(self, value: Any, distance: int) -> Any:
         """Give ``value`` to the rank ``distance`` further on, in a ring; return what comes.
 
         Collective; pickled.
         """
-        self.barrier()  # collective
+        payload = self._packed(value)
+        size = np.empty(1, np.int64)
+        self._send_around(np.array([payload.size]), size, distance)  # collective
+        received = np.empty(int(size[0]), np.uint8)
+        self._send_around(payload, received, distance)  # collective
+        return self._mpi.pickle.loads(received)
+
+    def _send_around(self, sent: np.ndarray, received: np.ndarray, distance: int) -> None:
+        """Fill ``received`` from the rank that is ``distance`` back in the ring. Collective."""
         target = (self.rank + distance) % self.world_size
         source = (self.rank - distance) % self.world_size
-        with self._losses():
-            return self._world.sendrecv(value, dest=target, source=source)  # collective
+
+        def start() -> tuple[Any, Any]:
+            arriving = self._world.Irecv(received, source)
+            return arriving, self._world.Isend(sent, target)
+
+        self._wait(start, "an exchange")
+
+    def _packed(self, value: Any) -> np.ndarray:
+        return np.frombuffer(self._mpi.pickle.dumps(value), np.uint8)
+
+    def _unpacked(self, received: np.ndarray, sizes: np.ndarray) -> list[Any]:
+        """Return the values whose bytes lie one behind the other."""
+        ends = np.cumsum(sizes)
+        return [
+            self._mpi.pickle.loads(received[end - size : end])
+            for end, size in zip(ends, sizes, strict=True)
+        ]
 
     def agree(self, succeeded: bool) -> bool:
         """Return whether all succeeded and none was lost. Collective, for all that are left."""

@@ -15,19 +15,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ppo_mpi.distributed.records import FAILURE, HEARTBEAT, read_record
-from ppo_mpi.distributed.signals import GRACEFUL
+from ppo_mpi.distributed.signals import GRACEFUL, STOP
 
 TOKEN = "PPO_MPI_JOB"
 """Environment variable by which the processes of a job are known, whoever started them."""
 TICK_SECONDS = 0.05
 SECONDS_TO_END = 5.0
 """How long the launcher may take to end its ranks before all are killed."""
+SECONDS_AT_ONCE = 1.0
+"""The same, where the user does not want to wait."""
+SECONDS_BETWEEN_SIGNALS = 2.0
+SECONDS_TO_LEAVE = 60.0
+"""How long a job may go on after its run is done; Open MPI waits for ever for a stopped rank."""
+SECONDS_BETWEEN_LOOKS = 1.0
+MOST_CHECKS_AT_ONCE = 32
 PR_SET_PDEATHSIG = 1
 
 
@@ -44,14 +52,17 @@ class Life:
 class Supervisor:
     """Runs commands one after the other, with the signals of this process turned into one."""
 
-    def __init__(self, grace_seconds: float) -> None:
+    def __init__(self, grace_seconds: float, leave_seconds: float = SECONDS_TO_LEAVE) -> None:
         """Take nothing over yet.
 
         Args:
             grace_seconds: how long a job that was told to stop may take to save and leave.
+            leave_seconds: how long a job may take to leave when its work is done.
         """
         self._grace = grace_seconds
+        self._leave = leave_seconds
         self._signals: list[int] = []
+        self._at_once = False
         self.token = secrets.token_hex(8)
 
     @property
@@ -62,15 +73,33 @@ class Supervisor:
     def take_signals(self) -> None:
         """Let signals to this process end the job in good order instead of this process."""
         for name in (*GRACEFUL, "SIGHUP"):
-            signal.signal(getattr(signal, name), self._remember)
+            # What nohup has asked for stays.
+            if name != "SIGHUP" or signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                signal.signal(getattr(signal, name), self._remember)
+        if STOP.signal_name:  # it came while this process was starting
+            self._remember(getattr(signal, STOP.signal_name), None)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        # Only Ctrl-C is impatient: schedulers and closed terminals send several signals in a row.
+        self._at_once = self._at_once or (number == signal.SIGINT and self.told_to_stop)
         self._signals.append(number)
         if len(self._signals) == 1:
-            os.write(2, b"\nsaving; once more ends it at once\n")
+            with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
+                os.write(2, b"\nsaving; Ctrl-C from now on ends it at once\n")
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Life:
-        """Start the launcher and wait for its end; leave none of its processes behind."""
+    def run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        is_finished: Callable[[], bool] = lambda: False,
+    ) -> Life:
+        """Start the launcher and wait for its end; leave none of its processes behind.
+
+        Args:
+            command: the launcher's.
+            environment: is added to this process's.
+            is_finished: whether the job's work is done, so that it has nothing more to do.
+        """
         job = subprocess.Popen(
             command,
             env={**os.environ, **environment, TOKEN: self.token},
@@ -79,7 +108,7 @@ class Supervisor:
             preexec_fn=_before_exec,
         )
         try:
-            self._wait(job)
+            self._wait(job, is_finished)
         finally:
             if job.poll() is None:
                 _signal_group(job.pid, signal.SIGKILL)
@@ -87,25 +116,36 @@ class Supervisor:
             end_processes(self.token)
         return Life(job.returncode, self.told_to_stop)
 
-    def _wait(self, job: subprocess.Popen[bytes]) -> None:
-        handed_on_at: float | None = None
-        terminated_at: float | None = None
+    def _wait(self, job: subprocess.Popen[bytes], is_finished: Callable[[], bool]) -> None:
+        """Return when the job has ended, or has to be killed."""
+        told_at: float | None = None
+        finished_at: float | None = None
+        looked_at = tell_at = 0.0
         while job.poll() is None:
             now = time.monotonic()
-            if self._signals and handed_on_at is None:
-                # Open MPI's launcher kills its ranks a quarter of a second after SIGTERM; of
-                # SIGUSR1 all launchers hand on and wait.
+            if self._at_once:
+                return self._terminate(job, SECONDS_AT_ONCE)
+            if self.told_to_stop and now >= tell_at:
+                # Open MPI's launcher kills its ranks a quarter of a second after SIGTERM; SIGUSR1
+                # all launchers hand on. Again and again: one that is just starting ignores it.
                 job.send_signal(signal.SIGUSR1)
-                handed_on_at = now
-            if self._signals[1:]:
-                return  # the caller kills
-            is_late = handed_on_at is not None and now - handed_on_at > self._grace
-            if is_late and terminated_at is None:
-                job.send_signal(signal.SIGTERM)
-                terminated_at = now
-            if terminated_at is not None and now - terminated_at > SECONDS_TO_END:
-                return
+                told_at = now if told_at is None else told_at
+                tell_at = now + SECONDS_BETWEEN_SIGNALS
+            if told_at is not None and now - told_at > self._grace:
+                return self._terminate(job, SECONDS_TO_END)
+            if now - looked_at > SECONDS_BETWEEN_LOOKS:
+                looked_at = now
+                finished_at = (finished_at or now) if is_finished() else None
+            if finished_at is not None and now - finished_at > self._leave:
+                return self._terminate(job, SECONDS_TO_END)
             time.sleep(TICK_SECONDS)
+        return None
+
+    def _terminate(self, job: subprocess.Popen[bytes], seconds: float) -> None:
+        """Let the launcher end its ranks, on other hosts as well, before all is killed."""
+        job.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.wait(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Wait, unless a signal comes."""
@@ -144,13 +184,22 @@ def processes_of(token: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-def end_processes(token: str) -> list[int]:
-    """Kill what is left of a job on this node, stopped ranks for example; return what it was."""
-    left = processes_of(token)
-    for pid in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return left
+def end_processes(token: str, seconds: float = SECONDS_TO_END) -> list[int]:
+    """Kill what is left of a job on this node, stopped ranks for example; return what it was.
+
+    Args:
+        token: the job's.
+        seconds: how long to wait until all are gone, with their memory and their locks.
+    """
+    ended: list[int] = []
+    deadline = time.monotonic() + seconds
+    while (left := processes_of(token)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        ended += [pid for pid in left if pid not in ended]
+        time.sleep(TICK_SECONDS)
+    return ended
 
 
 @dataclass(frozen=True)
@@ -196,7 +245,22 @@ def what_failed(records: Path, ranks: int, status: int) -> Failure:
     heartbeats = _read_all(records, HEARTBEAT, ranks)
     iteration = max((int(r.get("iteration") or 0) for r in heartbeats), default=0)
     where = f" in iteration {iteration}" if iteration else " before the first iteration"
-    return Failure(f"a rank was lost{where} (the launcher left with {status})", iteration, "")
+    return Failure(f"a rank was lost{where} ({_how_it_left(status)})", iteration, "")
+
+
+def _how_it_left(status: int) -> str:
+    """Return what a launcher's exit status says; the shell's way to tell of signals included."""
+    if status < 0:
+        return f"the launcher was ended by {_signal_name(-status)}"
+    name = _signal_name(status - 128) if status > 128 else ""
+    return f"the launcher left with {status}" + (f", {name}" if name else "")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return ""
 
 
 def _read_all(records: Path, kind: str, ranks: int) -> list[dict[str, Any]]:
@@ -205,5 +269,9 @@ def _read_all(records: Path, kind: str, ranks: int) -> list[dict[str, Any]]:
 
 
 def answering(hosts: dict[str, int], check: Callable[[str], bool]) -> dict[str, int]:
-    """Return the hosts that answer."""
-    return {host: slots for host, slots in hosts.items() if check(host)}
+    """Return the hosts that answer. Many are asked at once: each that is lost takes its time."""
+    if not hosts:
+        return {}
+    with ThreadPoolExecutor(min(len(hosts), MOST_CHECKS_AT_ONCE)) as pool:
+        answers = list(pool.map(check, hosts))
+    return {host: hosts[host] for host, answer in zip(hosts, answers, strict=True) if answer}

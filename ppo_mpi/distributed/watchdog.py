@@ -37,6 +37,7 @@ NUM_GUARDS = 3
 HEARTBEATS_PER_SECOND = 50
 """Of the whole job, at most: a shared file system has more to do."""
 SECONDS_FOR_STACK = 0.5
+SECONDS_TO_ABORT = 1.0
 DUMP_SIGNAL = int(getattr(signal, "SIGRTMIN", 0)) + 3 if hasattr(signal, "SIGRTMIN") else 0
 """Makes a rank print its stack, whatever it does; 0 where the system has no such signals."""
 
@@ -191,7 +192,7 @@ class Watchdog:
     @property
     def _margin(self) -> float:
         """How much later than a rank itself the others speak, the first of them first."""
-        return 2 * self._interval + TICK_SECONDS * min(self.comm.rank, NUM_GUARDS)
+        return 2 * self._interval + 2 * TICK_SECONDS * min(self.comm.rank, NUM_GUARDS)
 
     def _heartbeat(self) -> dict[str, Any]:
         heart = self.heart
@@ -302,7 +303,10 @@ class Watchdog:
         self._console.flush()
 
     def _abort(self) -> None:
-        self.comm.abort(EXIT_HUNG)
+        # In a thread: a library may make it wait for a call that the main thread is in.
+        abort = threading.Thread(target=self.comm.abort, args=(EXIT_HUNG,), daemon=True)
+        abort.start()
+        abort.join(SECONDS_TO_ABORT)
         os._exit(EXIT_HUNG)
 
 

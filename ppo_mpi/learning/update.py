@@ -231,15 +231,11 @@ def value_statistics(batch: Batch, comm: Communicator) -> dict[str, float]:
     """Return the explained variance and the means of values and returns. Collective."""
     returns, values = batch.returns.double(), batch.rollout.values.double()
     residuals = returns - values
-    count = torch.full((), returns.numel(), dtype=torch.float64, device=returns.device)
-    local = torch.stack([count, returns.sum(), (returns**2).sum(), residuals.sum(),
-                         (residuals**2).sum(), values.sum()])  # fmt: skip
-    sums = comm.sum(local.cpu().numpy())  # collective
-    total = float(sums[0])
+    terms = torch.stack([returns, returns**2, residuals, residuals**2, values]).reshape(5, -1)
+    total = float(comm.sum(np.array([returns.numel()]))[0])  # collective
+    sums = comm.exact_sum(terms.cpu().numpy()).tolist()  # collective
     return {
-        "explained_variance": explained_variance(
-            total, (float(sums[3]), float(sums[4])), (float(sums[1]), float(sums[2]))
-        ),
-        "mean_value": float(sums[5]) / total,
-        "mean_return_target": float(sums[1]) / total,
+        "explained_variance": explained_variance(total, (sums[2], sums[3]), (sums[0], sums[1])),
+        "mean_value": sums[4] / total,
+        "mean_return_target": sums[0] / total,
     }

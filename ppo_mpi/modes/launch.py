@@ -80,29 +80,29 @@ def launch_command(config: LaunchConfig, words: list[str], train_config: TrainCo
 def supervise(job: Job, config: LaunchConfig, supervisor: Supervisor) -> int:
     """Start the job, and again after each failure that another start may mend."""
     last: Failure | None = None
-    words = job.words
+    words, run_dir = job.words, job.run_dir
     restarts, delay = 0, config.restart_delay
     while True:
         clean_leftovers()
         command, environment, ranks = prepare(job, config)
-        forget_records(job.run_dir / "ranks", ranks)
+        forget_records(run_dir / "ranks", ranks)
         before = job.progress()
-        life = supervisor.run(command, environment)
+        life = supervisor.run(command, environment, lambda: is_done(run_dir))
         if life.status == BAD_INPUT:
             return BAD_INPUT
         # A status of 0 is not enough: Open MPI's launcher leaves so when a host is lost.
         out_of_time = life.status == 0 and job.config.job.max_seconds > 0
-        if is_done(job.run_dir) or out_of_time:
+        if is_done(run_dir) or out_of_time:
             return 0
         if life.stopped or life.status == EXIT_STOPPED:
             return EXIT_STOPPED
-        failure = what_failed(job.run_dir / "ranks", ranks, life.status)
+        failure = what_failed(run_dir / "ranks", ranks, life.status)
         progressed = job.progress() != before
         if progressed:
             restarts, delay, last = 0, config.restart_delay, None
         reason = hopeless(failure, last, restarts, config)
         if reason:
-            say(f"{failure.text}\ngiving up: {reason}; {job.run_dir} is kept as it is")
+            say(f"{failure.text}\ngiving up: {reason}; {run_dir} is kept as it is")
             return life.status if life.status > 0 else 128 - life.status
         restarts, last = restarts + 1, failure
         job = replace(job, words=[*words, "--clobber=false"])  # what was begun is gone on with

@@ -102,7 +102,7 @@ def check_equal(run_dir: Path, undisturbed: Path, kills: int) -> None:
     assert sum(lost) == kills, text
     assert is_done(run_dir), text
     assert_same_bits(run_dir, undisturbed, ("model", "optimizer", "normalizers"))
-    assert_same_progress(run_dir, undisturbed, 1e-6)
+    assert_same_progress(run_dir, undisturbed)
     assert episodes(run_dir) == episodes(undisturbed)
     losses = load_checkpoint(newest(run_dir)).state["losses"]
     assert sum(loss["ranks"] for loss in losses) == kills

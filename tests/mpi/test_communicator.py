@@ -129,6 +129,14 @@ def test_objects_reach_whom_they_should(comm: Communicator):
     assert gathered == (everyone if comm.is_root else None)
 
 
+def test_objects_of_other_sizes_on_each_rank_arrive_whole(comm: Communicator):
+    everyone = [bytes([rank]) * (rank * 1_000_000) for rank in range(comm.world_size)]
+    own = everyone[comm.rank]
+    assert comm.gather_all(own) == everyone
+    assert comm.gather_objects(own) == (everyone if comm.is_root else None)
+    assert comm.broadcast_object(everyone if comm.is_root else None) == everyone
+
+
 def test_a_broadcast_module_has_rank_0s_parameters_and_buffers(comm: Communicator):
     torch.manual_seed(comm.rank)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -246,8 +254,8 @@ except RankTimeoutError as error:
     [
         ("comm.sum(np.ones(3))", "a sum"),
         ("comm.barrier()", "a barrier"),
-        ("comm.gather_all(1)", "a barrier"),
-        ("comm.broadcast_object(1)", "a barrier"),
+        ("comm.gather_all(1)", "a sum"),
+        ("comm.exchange(1, 1)", "an exchange"),
     ],
 )
 def test_a_rank_that_never_comes_is_noticed(call: str, what: str, tmp_path: Path):

@@ -38,7 +38,7 @@ def test_a_rank_that_left_no_word_is_told_by_the_heartbeats(tmp_path: Path):
     for rank in range(2):
         write_record(tmp_path, HEARTBEAT, rank, {"iteration": 7 + rank})
     assert what_failed(tmp_path, 2, 137) == Failure(
-        "a rank was lost in iteration 8 (the launcher left with 137)", 8, ""
+        "a rank was lost in iteration 8 (the launcher left with 137, SIGKILL)", 8, ""
     )
     assert "before the first iteration" in what_failed(tmp_path / "none", 2, 9).text
 
@@ -75,6 +75,22 @@ def test_nothing_of_a_job_outlives_it_not_even_in_a_session_of_its_own():
     assert processes_of(supervisor.token) == []
 
 
+def test_a_job_that_stays_when_its_work_is_done_is_ended():
+    began = time.monotonic()
+    supervisor = Supervisor(grace_seconds=60, leave_seconds=0.5)
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    life = supervisor.run(sleeper, {}, is_finished=lambda: time.monotonic() - began > 1)
+    assert (life.status, life.stopped) == (-signal.SIGTERM, False)
+    assert time.monotonic() - began < 30
+
+
+def test_work_that_was_done_and_has_begun_again_is_not_cut_short():
+    looks = iter([True] + 100 * [False])
+    supervisor = Supervisor(grace_seconds=60, leave_seconds=1.5)
+    sleeper = [sys.executable, "-c", "import time; time.sleep(3)"]
+    assert supervisor.run(sleeper, {}, is_finished=lambda: next(looks)).status == 0
+
+
 def test_processes_are_known_by_the_jobs_token():
     job = subprocess.Popen(["sleep", "60"], env=os.environ | {TOKEN: "of this test"})
     deadline = time.monotonic() + 5
@@ -95,17 +111,17 @@ while True: time.sleep(0.05)
 """
 
 
-def stopped_life(tmp_path: Path, deaf: bool, number_of_signals: int) -> tuple[int, float]:
+def stopped_life(tmp_path: Path, deaf: bool, *signals: int, grace: float) -> tuple[int, float]:
     """Return status and seconds of a job that is told to stop."""
     ready = tmp_path / "ready"
     program = TAKES_ITS_TIME.format(deaf=deaf, ready=str(ready))
-    supervisor = Supervisor(1.0 if number_of_signals == 1 else 60.0)
+    supervisor = Supervisor(grace)
 
     def tell() -> None:
         while not ready.exists():
             time.sleep(0.01)
-        for _ in range(number_of_signals):
-            supervisor._signals.append(signal.SIGTERM)
+        for number in signals:
+            supervisor._remember(number, None)
             time.sleep(0.2)
 
     teller = threading.Thread(target=tell)
@@ -118,16 +134,17 @@ def stopped_life(tmp_path: Path, deaf: bool, number_of_signals: int) -> tuple[in
 
 
 def test_a_signal_is_handed_on_and_the_job_may_leave_by_itself(tmp_path: Path):
-    assert stopped_life(tmp_path, deaf=False, number_of_signals=1)[0] == 75
+    assert stopped_life(tmp_path, False, signal.SIGTERM, grace=60)[0] == 75
 
 
-def test_a_job_that_does_not_leave_in_its_time_is_killed(tmp_path: Path):
-    status, seconds = stopped_life(tmp_path, deaf=True, number_of_signals=1)
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGHUP]])
+def test_a_job_that_does_not_leave_in_its_time_is_killed(signals: list[int], tmp_path: Path):
+    status, seconds = stopped_life(tmp_path, True, *signals, grace=1.0)
     assert status == -signal.SIGKILL
     assert 5 < seconds < 30
 
 
-def test_a_second_signal_ends_the_job_at_once(tmp_path: Path):
-    status, seconds = stopped_life(tmp_path, deaf=True, number_of_signals=2)
+def test_ctrl_c_after_another_signal_ends_the_job_at_once(tmp_path: Path):
+    status, seconds = stopped_life(tmp_path, True, signal.SIGTERM, signal.SIGINT, grace=60)
     assert status == -signal.SIGKILL
     assert seconds < 20
