@@ -56,48 +56,75 @@ start_ranks() {
   fi
   local type=$1
   shift
-  # -K1: a rank that dies ends the others. Newer versions of srun do not inherit --cpus-per-task.
+  # -K1: a rank that dies ends the others. Newer versions of srun do not inherit --cpus-per-task;
+  # each rank gets that many cores to itself, where Slurm binds at all.
   srun -K1 --mpi="$type" --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+    --cpu-bind="${SLURM_CPU_BIND:-cores}" \
     sh -c "$quiet" train "$@"
 }
 
+# What tells one DONE from another; empty without one.
+done_mark() {
+  stat -c '%i %Z' "$1/DONE" 2> /dev/null
+}
+
 run_training() {
-  local folder type job status lives
+  local folder type job status lives limit before now id=$SLURM_JOB_ID
+  local warned='' ended='' launchers="srun|mpirun|mpiexec|mpiexec.hydra|prterun"
+  # The id of one task of an array may stand for all of them.
+  [ -n "${SLURM_ARRAY_TASK_ID:-}" ] && id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+  # What was begun is gone on with: only the first life may start over.
+  [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && set -- "$@" --clobber=false
   folder=$(folder_of "$@") || exit 2
   type=${SLURM_MPI_TYPE:-$(mpi_type)} || exit 2
   echo "life ${SLURM_RESTART_COUNT:-0} of job $SLURM_JOB_ID: $folder, MPI by $type," \
     "$SLURM_NTASKS ranks on $SLURM_JOB_NODELIST"
 
+  before=$(done_mark "$folder")
   # In the background, since a shell that waits for a command in the foreground runs no trap. The
   # warning of --signal=B: comes to this shell, and launchers hand SIGUSR1 on to the ranks.
   start_ranks "$type" "$@" &
   job=$!
-  trap 'kill -USR1 $(pgrep -P "$job" -x "srun|mpirun|mpiexec|mpiexec.hydra|prterun") 2> /dev/null' USR1
-  # With PreemptMode and at the time limit the ranks get SIGTERM themselves.
-  trap '' TERM
+  trap 'warned=1; kill -USR1 $(pgrep -P "$job" -x "$launchers") 2> /dev/null' USR1
+  # Of scancel and at the time limit; the ranks get a SIGTERM of their own.
+  trap 'ended=1' TERM
   while true; do
     wait "$job"
     status=$?
     kill -0 "$job" 2> /dev/null || break # wait returns early when a trap runs
   done
 
-  # An exit status does not say that a run is done: a lost node can end a job with 0.
-  if [ -f "$folder/DONE" ]; then
-    rm -f "$folder/slurm_lives"
-    echo "done: $folder"
-    exit 0
-  fi
   if [ "$status" -eq 2 ]; then
     echo "the words of train cannot be: not queued again"
     exit 2
   fi
+  # An exit status does not say that a run is done: a lost node can end a job with 0. Nor does a
+  # DONE that was there before, of a run that was to go on or to start over.
+  now=$(done_mark "$folder")
+  if [ -n "$now" ] && { [ "$status" -eq 0 ] || [ "$now" != "$before" ]; }; then
+    rm -f "$folder/slurm_lives"
+    echo "done: $folder"
+    exit 0
+  fi
+  # Of preemption Slurm tells the ranks only, before the time limit this shell is warned.
+  if [ -n "$ended" ] && [ -z "$warned" ]; then
+    echo "cancelled: not queued again; the same line goes on from $(newest_checkpoint "$folder")"
+    exit "$status"
+  fi
   lives=$(lives_without_progress "$folder" "$(newest_checkpoint "$folder")")
-  if [ "$lives" -ge "${MAX_LIVES_WITHOUT_PROGRESS:-3}" ]; then
+  # Being preempted early is bad luck; more often than that it is a --time that is too short.
+  limit=${MAX_LIVES_WITHOUT_PROGRESS:-3}
+  [ "$status" -eq 75 ] && limit=$((4 * limit))
+  if [ "$lives" -ge "$limit" ]; then
     echo "giving up: $lives lives brought no further checkpoint; the last left with $status." \
       "See the output above; a longer --time or a smaller --checkpoint-every may help"
     exit 1
   fi
+  if ! scontrol requeue "$id"; then
+    echo "life ${SLURM_RESTART_COUNT:-0} left with $status, and Slurm does not queue it again:" \
+      "submit the same line, it goes on"
+    exit 1
+  fi
   echo "life ${SLURM_RESTART_COUNT:-0} left with $status: queued again"
-  scontrol requeue "$SLURM_JOB_ID"
   exit "$status"
 }

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 """Exit status when the user asked for something that cannot be."""
+STORAGE_FAILED = 74
+"""Exit status when the file system failed; starting again may help (EX_IOERR)."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C in a mode that has nothing to save."""
 
@@ -33,10 +35,12 @@ SECONDS_FOR_ROOT = 1.0
 
 def main() -> None:
     """Do what the command line says; the entry point of ``python -m ppo_mpi`` and ``ppo-mpi``."""
-    from ppo_mpi.distributed.signals import install_handlers
+    from ppo_mpi.distributed.signals import ignore_resent, install_handlers
 
     install_handlers()
-    sys.exit(run_program(sys.argv[1:]))
+    status = run_program(sys.argv[1:])
+    ignore_resent()
+    sys.exit(status)
 
 
 def run_program(argv: Sequence[str]) -> int:
@@ -265,18 +269,19 @@ def _fail(error: BaseException, comm: Communicator | None, console: TextIO) -> i
         _write_failure(error, comm)
     if rank:
         time.sleep(SECONDS_FOR_ROOT)
-    # A user's mistake met before the ranks have joined is the same on all of them.
-    if comm or not rank or status != BAD_INPUT:
+    # What is said to the user, before the ranks have joined, is the same on all of them.
+    is_said = status in (BAD_INPUT, STORAGE_FAILED)
+    if comm or not rank or not is_said:
         sys.stdout.flush()
         console.write(text)
         console.flush()
-    if comm is None and status != BAD_INPUT and _is_launched():
+    if comm is None and not is_said and _is_launched():
         # Not joined yet, so it cannot end the others, which wait for it: some launchers end the
         # job only over a signal.
         os.kill(os.getpid(), signal.SIGKILL)
-    if comm is None or comm.world_size == 1:
+    if comm is None or (comm.world_size == 1 and not comm.survives_losses):
         return status
-    if status == BAD_INPUT:
+    if is_said:
         # The MPI library would add lines of its own to a message that says all there is to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     comm.abort(status)
@@ -316,10 +321,11 @@ def _launched_rank() -> int:
 
 def _report(error: BaseException, rank: int) -> tuple[int, str]:
     """Return (exit status, what to print) for an error."""
-    from ppo_mpi.errors import ConfigError
+    from ppo_mpi.errors import ConfigError, StorageError
 
     if isinstance(error, ConfigError):
-        return BAD_INPUT, f"ppo_mpi: error: {error}\n"
+        status = STORAGE_FAILED if isinstance(error, StorageError) else BAD_INPUT
+        return status, f"ppo_mpi: error: {error}\n"
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "ppo_mpi: interrupted\n"
     return 1, f"rank {rank}: " + "".join(traceback.format_exception(error))

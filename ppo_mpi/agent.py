@@ -75,7 +75,8 @@ class Agent:
             render: whether frames will be asked for.
         """
         indices = range(num) if isinstance(num, int) else num
-        return make_envs(self.config, indices, seed, stream, levels != "train", render)
+        restart = self.config.environment.restart_failed_envs
+        return make_envs(self.config, indices, seed, stream, levels != "train", render, restart)
 
     def assign(self, envs: VecEnvs, slot: int, episode: int, levels: str, seed: int) -> None:
         """Let the slot's next episode be number ``episode`` of an evaluation with this seed."""

@@ -18,6 +18,10 @@ class CheckpointError(ConfigError):
     """There is no checkpoint to load, or none that is whole."""
 
 
+class StorageError(CheckpointError):
+    """The file system did not do what was asked; it may the next time. Exit status 74."""
+
+
 class VideoError(ConfigError):
     """ffmpeg could not write a video: the message holds its last lines and what to change."""
 

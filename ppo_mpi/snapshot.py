@@ -24,7 +24,7 @@ from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RunningMoments
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.storage.checkpoint import Checkpoint
-from ppo_mpi.storage.untrusted_files import physical_bytes
+from ppo_mpi.storage.untrusted_files import memory_bytes
 
 
 def environment_key(split: str, index: int) -> str:
@@ -219,10 +219,12 @@ def _check_tensor(what: str, found: Tensor, expected: Tensor) -> None:
 
 BYTES_PER_TIMESTEP = 48
 """What a rollout keeps of a timestep beside observation and action, and what is made of it."""
+BYTES_PER_ENVIRONMENT = 150_000
+"""What one takes: so much in Procgen's engine."""
 
 
-def check_rollout_memory(config: TrainConfig, comm: Communicator) -> None:
-    """Refuse a stored config whose rollout does not fit into this machine's memory.
+def check_memory(config: TrainConfig, comm: Communicator) -> None:
+    """Refuse a stored config whose rollout and environments do not fit into this memory.
 
     Raises:
         CheckpointError: it does not.
@@ -231,12 +233,15 @@ def check_rollout_memory(config: TrainConfig, comm: Communicator) -> None:
     envs.close()
     spec = envs.obs_spec
     timestep = math.prod(spec.shape) * (1 if spec.dtype == "uint8" else 4) + BYTES_PER_TIMESTEP
-    timesteps = config.learning.rollout_timesteps
-    here = timestep * timesteps * comm.local_size // comm.world_size
-    if here > physical_bytes():
+    timesteps, num_envs = config.learning.rollout_timesteps, config.environment.num_envs
+    num_envs += config.environment.num_test_envs
+    job = timestep * timesteps + BYTES_PER_ENVIRONMENT * num_envs
+    here, there_is = job * comm.local_size // comm.world_size, memory_bytes()
+    if here > there_is:
         raise CheckpointError(
-            f"the run has rollout_timesteps={timesteps}, which takes {here / 2**30:,.0f} GiB on "
-            f"this machine of {physical_bytes() / 2**30:,.0f} GiB; use more machines"
+            f"the run has rollout_timesteps={timesteps} and {num_envs} environments, which take "
+            f"{here / 2**30:,.0f} GiB on this machine of {there_is / 2**30:,.0f} GiB; use more "
+            "machines"
         )
 
 
@@ -297,7 +302,7 @@ def _restore_actor(actor: Actor, checkpoint: Checkpoint) -> list[int]:
     split, indices = actor.tracker.split, actor.envs.indices
     actor.tracker.load_state_dict(checkpoint.state[f"{split}_episodes"])
     states = [checkpoint.environments.get(environment_key(split, i)) for i in indices]
-    fresh = actor.envs.set_states(states)
+    fresh = actor.envs.set_states(states, checkpoint.state["iteration"])
     actor.tracker.forget(fresh)
     actor.started = True
     return fresh

@@ -74,7 +74,11 @@ def end_started_jobs() -> None:
         job = _STARTED.pop()
         if job.poll() is None:
             job.terminate()
-            job.communicate(timeout=60)
+            try:
+                job.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                job.kill()
+                job.communicate()
 
 
 def run_job(

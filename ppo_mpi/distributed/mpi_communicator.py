@@ -53,16 +53,21 @@ class MpiCommunicator(Communicator):
         self.rank = world.Get_rank()
         self.world_size = world.Get_size()
         self.library = mpi.Get_library_version().split("\x00")[0].splitlines()[0].strip()
+        self._spin_seconds = SPIN_SECONDS
         with self._losses():
             node = world.Split_type(mpi.COMM_TYPE_SHARED)  # collective
             self.local_rank, self.local_size = node.Get_rank(), node.Get_size()
-            self.node_affinities = node.allgather(available_cores())  # collective
-            self.hosts = world.allgather(socket.gethostname())  # collective
+            # By way of the job, whose losses are handled, instead of the node's communicator.
+            name = node.Get_group().Translate_ranks([0], world.Get_group())[0]
             node.Free()
+        seats = self.gather_all((name, available_cores(), socket.gethostname()))  # collective
+        self.hosts = [host for _, _, host in seats]
+        self.node_affinities = [cores for node_name, cores, _ in seats if node_name == name]
         # With more ranks than cores a spinning rank takes the core from the one it waits for.
         cores = frozenset[int]().union(*self.node_affinities)
         self.oversubscribed = self.local_size > len(cores)
-        self._spin_seconds = 0.0 if self.oversubscribed else SPIN_SECONDS
+        if self.oversubscribed:
+            self._spin_seconds = 0.0
 
     @contextlib.contextmanager
     def _losses(self) -> Iterator[None]:

@@ -10,11 +10,18 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 HEARTBEAT = "heartbeat"
 FAILURE = "failure"
+KINDS = (HEARTBEAT, FAILURE)
+
+
+def records_of(run_dir: Path) -> Path:
+    """Return the folder of a run's records."""
+    return run_dir / "ranks"
 
 
 def record_path(folder: Path, kind: str, rank: int) -> Path:
@@ -43,9 +50,17 @@ def read_record(folder: Path, kind: str, rank: int) -> dict[str, Any] | None:
 
 def new_records(run_dir: Path, rank: int) -> Path:
     """Return the folder of a run's records, without those of this rank's earlier life."""
-    folder = run_dir / "ranks"
+    folder = records_of(run_dir)
     with contextlib.suppress(OSError):
         folder.mkdir(exist_ok=True)
-        for kind in (HEARTBEAT, FAILURE):
+        for kind in KINDS:
             record_path(folder, kind, rank).unlink(missing_ok=True)
     return folder
+
+
+def forget_records(run_dir: Path, ranks: int, kinds: Iterable[str] = KINDS) -> None:
+    """Remove the records of earlier lives, so that none is taken for one of the next."""
+    for kind in kinds:
+        for rank in range(ranks):
+            with contextlib.suppress(OSError):
+                record_path(records_of(run_dir), kind, rank).unlink(missing_ok=True)

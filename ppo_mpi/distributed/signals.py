@@ -72,6 +72,15 @@ def install_handlers() -> None:
         signal.signal(getattr(signal, name), STOP.handle)
 
 
+def ignore_resent() -> None:
+    """Let a signal that is sent again and again not end a process that is leaving already.
+
+    MPI is left behind after Python's handlers are gone.
+    """
+    for name in ("SIGUSR1", "SIGUSR2"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def restore_handlers() -> None:
     """Go back to Python's defaults, for modes that have nothing to save.
 

@@ -36,6 +36,8 @@ NUM_GUARDS = 3
 """The first ranks watch all others; the others watch only these."""
 HEARTBEATS_PER_SECOND = 50
 """Of the whole job, at most: a shared file system has more to do."""
+UNSEEN_FACTOR = 10.0
+"""How much longer a rank is waited for whose heartbeats cannot be seen."""
 SECONDS_FOR_STACK = 0.5
 SECONDS_TO_ABORT = 1.0
 DUMP_SIGNAL = int(getattr(signal, "SIGRTMIN", 0)) + 3 if hasattr(signal, "SIGRTMIN") else 0
@@ -78,6 +80,8 @@ class Watchdog:
         self._waiting_since: float | None = None
         self._slowest = 0.0
         self._seen: dict[int, Observation] = {}
+        self._judging = threading.Lock()
+        """Held while the other ranks are looked at, and while they become others."""
 
     @property
     def heart(self) -> Heart:
@@ -112,9 +116,10 @@ class Watchdog:
 
     def follow(self, comm: Communicator) -> None:
         """Watch another job from now on: the ranks that are left of the first."""
-        self.comm = comm
-        self._seen = {}
-        self._waiting_since = None
+        with self._judging:
+            self.comm = comm
+            self._seen = {}
+            self._waiting_since = None
         if comm.is_root and self._monitor is None:
             self._monitor = start_monitor(comm.rank, self._console)
 
@@ -162,7 +167,8 @@ class Watchdog:
     def _end_own_hang(self, silent: float) -> None:
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
-        rank, host = self.comm.rank, self.comm.hosts[self.comm.rank]
+        comm = self.comm
+        rank, host = comm.rank, comm.hosts[comm.rank]
         what = f"rank {rank} on {host} hangs: {self.heart.describe()}, silent for {silent:.0f} s"
         self._say(f"{what}; its stack:\n{stack}{REMEDY}")
         self._write_failure(rank, what)
@@ -174,15 +180,19 @@ class Watchdog:
 
     def _watch_others(self) -> None:
         while not self._stopping.wait(self._interval):
-            folder, waiting_since = self.heart.folder, self._waiting_since
-            if folder is not None:
-                write_record(folder, HEARTBEAT, self.comm.rank, self._heartbeat())
-            if waiting_since is None:
-                self._seen.clear()
-            elif folder is None:
-                self._judge_without_records(self._awake - waiting_since)
-            else:
-                self._judge(folder, waiting_since)
+            with self._judging:
+                self._look_at_others()
+
+    def _look_at_others(self) -> None:
+        folder, waiting_since = self.heart.folder, self._waiting_since
+        if folder is not None:
+            write_record(folder, HEARTBEAT, self.comm.rank, self._heartbeat())
+        if waiting_since is None:
+            self._seen.clear()
+        elif folder is None:
+            self._judge_without_records(self._awake - waiting_since)
+        else:
+            self._judge(folder, waiting_since)
 
     @property
     def _interval(self) -> float:
@@ -209,7 +219,8 @@ class Watchdog:
         }
 
     def _judge_without_records(self, waited: float) -> None:
-        if waited > self.limit + self._margin:
+        # One that works may be slow, and looks after itself; only one that is stopped does not.
+        if waited > UNSEEN_FACTOR * self.limit + self._margin:
             what = f"rank {self.comm.rank} waits for {self.heart.waiting_for} since {waited:.0f} s"
             self._say(f"{what}: another rank hangs or is far behind\n{REMEDY}")
             self._abort()
@@ -307,6 +318,9 @@ class Watchdog:
         abort = threading.Thread(target=self.comm.abort, args=(EXIT_HUNG,), daemon=True)
         abort.start()
         abort.join(SECONDS_TO_ABORT)
+        self._leave()
+
+    def _leave(self) -> None:
         os._exit(EXIT_HUNG)
 
 

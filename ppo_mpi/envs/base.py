@@ -120,8 +120,13 @@ class VecEnvs(ABC):
         """Return each slot's whole state, including its random streams; None if unsavable."""
 
     @abstractmethod
-    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave (one entry a slot).
+
+        Args:
+            states: None where there is nothing to put back.
+            iteration: of the run; may be part of the seeds of fresh episodes, so that a run that
+                is often interrupted does not play the same ones each time.
 
         Returns:
             the slots that could not be restored and began a fresh episode instead.

@@ -18,6 +18,8 @@ from ppo_mpi.envs.gym_making import make_env, parse_env_kwargs, quiet
 from ppo_mpi.errors import CheckpointError, ConfigError, FailedEnvironmentError
 from ppo_mpi.seeding import stream_seed
 
+FAILED: Any = object()
+"""In place of what an environment answers, if it raised."""
 MOST_FAILURES_IN_A_ROW = 5
 """How often an environment is made anew without having taken a step."""
 
@@ -115,7 +117,7 @@ class GymEnvs(VecEnvs):
         final_obs, dropped = {}, set()
         for slot in range(len(self._envs)):
             taken = self._try(slot, "step", self._action(actions[slot]))
-            if taken is None:
+            if taken is FAILED:
                 truncated[slot], final_obs[slot] = True, self._obs[slot].copy()
                 dropped.add(slot)
                 self._begin_episode(slot)
@@ -157,8 +159,13 @@ class GymEnvs(VecEnvs):
             for slot, env in enumerate(self._envs)
         ]
 
-    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
+
+        Args:
+            states: one a slot.
+            iteration: of the run; part of the seeds of fresh episodes, so that a run that is
+                often interrupted does not play the same ones each time.
 
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
@@ -175,6 +182,9 @@ class GymEnvs(VecEnvs):
         ]
         fresh = []
         for slot, saved in enumerate(checked):
+            if saved is None and iteration:
+                stream = f"{self._stream}:reset:{iteration}"
+                self._next_seeds[slot] = stream_seed(self._seed, stream, self.indices[slot])
             self._begin_episode(slot)
             if saved is None:
                 fresh.append(slot)
@@ -197,14 +207,14 @@ class GymEnvs(VecEnvs):
             env.close()
 
     def _begin_episode(self, slot: int) -> None:
-        begun = None
-        while begun is None:  # _try counts the failures
+        begun = FAILED
+        while begun is FAILED:  # _try counts the failures
             begun = self._try(slot, "reset", seed=self._next_seeds[slot])
         self._next_seeds[slot] = None
         self._obs[slot] = self._flat(begun[0])
 
     def _try(self, slot: int, verb: str, *arguments: Any, **keywords: Any) -> Any:
-        """Return what the slot's environment answers; None if it raised and was made anew.
+        """Return what the slot's environment answers; FAILED if it raised and was made anew.
 
         Raises:
             FailedEnvironmentError: it raised, and is not to be made anew, or was too often.
@@ -226,7 +236,10 @@ class GymEnvs(VecEnvs):
                     f"was made anew each time: {error!r}; mend it"
                 ) from error
             self._make_anew(slot)
-            return None
+            if verb == "reset" or self._next_seeds[slot] is None:  # what was assigned stays
+                stream = f"{self._stream}:restart:{self._failures[slot]}"
+                self._next_seeds[slot] = stream_seed(self._seed, stream, self.indices[slot])
+            return FAILED
 
     def _make_anew(self, slot: int) -> None:
         with contextlib.suppress(Exception):  # it is broken already
@@ -234,8 +247,6 @@ class GymEnvs(VecEnvs):
         self._envs[slot] = make_env(self._id, self._env_kwargs, self._render)
         self.restarts += 1
         self._failures[slot] += 1
-        stream = f"{self._stream}:restart:{self._failures[slot]}"
-        self._next_seeds[slot] = stream_seed(self._seed, stream, self.indices[slot])
 
     def _flat(self, obs: Any) -> np.ndarray:
         from gymnasium.spaces.utils import flatten

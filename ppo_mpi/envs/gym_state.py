@@ -19,6 +19,9 @@ FORMAT = 1
 LARGEST = 1e6
 """Bound of the numbers in a state; some environments take an angle to its range turn by turn."""
 LARGEST_COUNT = 2**62
+DTYPES = ("|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)),
+          "<f2", "<f4", "<f8")  # fmt: skip
+"""Those of an array or a scalar in a state, by numpy's names."""
 
 # "module:class" of an environment -> the attributes that change while it runs, and how many
 # numbers each has; 0 is one number or None. The generator, the time limit's count and the present
@@ -194,9 +197,9 @@ def _decode(value: Any) -> Any:
 def _decode_item(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
+    if value["dtype"] not in DTYPES:
+        raise ValueError(f"the type {str(value['dtype'])[:80]!r} is not one of numbers")
     dtype = np.dtype(value["dtype"])
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise ValueError(f"the type {dtype} is not one of numbers")
     numbers = [value["scalar"]] if "scalar" in value else value["array"]
     if not all(type(number) in (bool, int, float) for number in numbers):
         raise ValueError("there is something else among its numbers")

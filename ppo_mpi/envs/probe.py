@@ -205,7 +205,7 @@ class ProbeEnvs(VecEnvs):
         """Return each slot's state as JSON."""
         return [self._state(slot) for slot in self._slots]
 
-    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
         Raises:

@@ -165,7 +165,7 @@ class ProcgenEnvs(VecEnvs):
         """Return each slot's whole state, its stream of levels included."""
         return [procgen_state.seal(self._get(slot)) for slot in range(len(self.indices))]
 
-    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave, from whatever slot of whatever vector.
 
         A slot whose state is None begins its next episode.

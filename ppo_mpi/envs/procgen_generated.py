@@ -51,6 +51,7 @@ class GeneratedProcgenEnvs(VecEnvs):
     ) -> None:
         self.indices = tuple(indices)
         self._game, self._config = game, config
+        self._seed, self._stream = seed, stream
         self._render, self._num_threads = render, num_threads
         self._own = [
             make_engine(
@@ -114,8 +115,12 @@ class GeneratedProcgenEnvs(VecEnvs):
         """Return None for every slot: the engine does not save generated assets."""
         return [None] * len(self.indices)
 
-    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Begin a fresh episode in every slot, as there is nothing to restore.
+
+        Args:
+            states: None, one a slot.
+            iteration: of the run; where it is not 0, it is part of the key of the first levels.
 
         Raises:
             CheckpointError: a state is not None, or their number is wrong.
@@ -125,6 +130,10 @@ class GeneratedProcgenEnvs(VecEnvs):
                 f"{len(states)} saved environments do not fit {len(self.indices)} slots with "
                 "use_generated_assets, whose states are never saved"
             )
+        for slot, index in enumerate(self.indices):
+            if iteration:
+                seed = stream_seed(self._seed, f"{self._stream}:reset:{iteration}", index)
+                self.assign(slot, seed, None)
         self.reset()
         return list(range(len(self.indices)))
 

@@ -17,7 +17,10 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import EVALUATING, Heart
 from ppo_mpi.distributed.machine import choose_device, set_threads
+from ppo_mpi.distributed.signals import STOP
+from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.procgen_scores import normalized_score
+from ppo_mpi.errors import FailedEnvironmentError, IterationAbandonedError, NonFiniteError
 from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.evaluation_report import (
     EvaluationResult,
@@ -47,6 +50,13 @@ def play_episodes(
         seed: of the evaluation.
         greedy: the most likely action instead of a sampled one.
         heart: of this rank.
+
+    Returns:
+        the episodes; without those in which an environment raised, where that is let pass.
+
+    Raises:
+        NonFiniteError: a reward or an observation is NaN or infinite.
+        IterationAbandonedError: a signal to stop came too long ago, in training.
     """
     num_slots = len(numbers)
     if not num_slots:
@@ -66,12 +76,11 @@ def play_episodes(
     played = []
     while active:
         heart.beat(EVALUATING)
+        STOP.check_grace()
         draws = None if greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
-        actions = act_in_rows(agent, obs[active], draws)
-        all_actions = np.zeros((num_slots, *actions.shape[1:]), actions.dtype)
-        all_actions[active] = actions
-        result = envs.step(all_actions)
+        result = envs.step(act_for(agent, obs, active, draws))
         obs = result.obs
+        check_finite(result, active, agent.config.environment.env)
         returns += result.rewards
         lengths += 1
         for slot in list(active):
@@ -79,7 +88,9 @@ def play_episodes(
                 continue
             number = numbers[slot][position[slot]]
             level = int(result.levels[slot])
-            played.append(PlayedEpisode(number, level, float(returns[slot]), int(lengths[slot])))
+            episode = PlayedEpisode(number, level, float(returns[slot]), int(lengths[slot]))
+            if slot not in result.dropped:
+                played.append(episode)
             returns[slot] = lengths[slot] = 0
             position[slot] += 1
             rest = numbers[slot][position[slot] :]
@@ -91,6 +102,38 @@ def play_episodes(
                 agent.assign(envs, slot, rest[1], levels, seed)
     envs.close()
     return played
+
+
+def check_finite(result: StepResult, active: list[int], env: str) -> None:
+    """Refuse rewards and observations of which no mean and no action could be made.
+
+    Args:
+        result: of a step.
+        active: the slots that count.
+        env: for the message.
+
+    Raises:
+        NonFiniteError: there is a NaN or an infinity.
+    """
+    for what, numbers in (("a reward", result.rewards), ("an observation", result.obs)):
+        if numbers.dtype == np.uint8:
+            continue
+        bad = numbers[active][~np.isfinite(numbers[active])]
+        if bad.size:
+            raise NonFiniteError(
+                f"{what} of {env} is {float(bad[0])} in an evaluation; mend the environment and "
+                "start the same command again"
+            )
+
+
+def act_for(
+    agent: Agent, obs: np.ndarray, active: list[int], noise: np.ndarray | None
+) -> np.ndarray:
+    """Return actions for [B, ...] observations; zeros where nobody plays any more."""
+    actions = act_in_rows(agent, obs[active], noise)
+    all_actions = np.zeros((len(obs), *actions.shape[1:]), actions.dtype)
+    all_actions[active] = actions
+    return all_actions
 
 
 def act_in_rows(agent: Agent, obs: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
@@ -127,12 +170,29 @@ def evaluate_agent(
         greedy: the most likely action instead of a sampled one.
         num_envs: environments of the whole job; changes the speed only.
         comm: the job.
+
+    Raises:
+        IterationAbandonedError: a signal to stop came too long ago, in training; on all ranks.
+        FailedEnvironmentError: an environment raised in every episode; on all ranks.
     """
     num_slots = min(num_envs, episodes)
     numbers = [list(range(slot, episodes, num_slots)) for slot in comm.shard(num_slots)]
-    own = play_episodes(agent, numbers, levels, seed, greedy, comm.heart)
+    try:
+        own: list[PlayedEpisode] | None
+        own = play_episodes(agent, numbers, levels, seed, greedy, comm.heart)
+    except IterationAbandonedError:
+        own = None
     parts = comm.gather_all(own)  # collective
-    played = sorted((e for part in parts for e in part), key=lambda e: e.episode)
+    played = []
+    for part in parts:
+        if part is None:
+            raise IterationAbandonedError("a signal to stop came during an evaluation")
+        played += part
+    if not played:
+        raise FailedEnvironmentError(
+            f"{agent.config.environment.env} raised in every episode of an evaluation; mend it"
+        )
+    played.sort(key=lambda e: e.episode)
     suite, game = split_env_name(agent.config.environment.env)
     normalized = None
     if suite == "procgen":

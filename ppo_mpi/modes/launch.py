@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,13 +19,13 @@ from ppo_mpi.distributed.launchers import (
     parse_hosts,
 )
 from ppo_mpi.distributed.leftovers import clean_leftovers
-from ppo_mpi.distributed.records import FAILURE, HEARTBEAT, record_path
+from ppo_mpi.distributed.records import forget_records, records_of
 from ppo_mpi.distributed.signals import EXIT_STOPPED
 from ppo_mpi.distributed.supervisor import Failure, Supervisor, answering, what_failed
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import LaunchConfig
 from ppo_mpi.modes.opening import run_dir_of
-from ppo_mpi.storage.run_folder import checkpoints_of, is_done
+from ppo_mpi.storage.run_folder import DONE, checkpoints_of, is_done
 
 BAD_INPUT = 2
 LONGEST_DELAY_SECONDS = 60.0
@@ -50,6 +51,10 @@ class Job:
         """Return the name of the newest checkpoint; empty without one."""
         checkpoints = checkpoints_of(self.run_dir)
         return checkpoints[0].name if checkpoints else ""
+
+    def start(self) -> str:
+        """Say where another start goes on from."""
+        return f"from {self.progress() or 'the beginning'}"
 
 
 def launch_command(config: LaunchConfig, words: list[str], train_config: TrainConfig) -> int:
@@ -85,33 +90,53 @@ def supervise(job: Job, config: LaunchConfig, supervisor: Supervisor) -> int:
     while True:
         clean_leftovers()
         command, environment, ranks = prepare(job, config)
-        forget_records(run_dir / "ranks", ranks)
-        before = job.progress()
-        life = supervisor.run(command, environment, lambda: is_done(run_dir))
+        forget_records(run_dir, ranks)
+        before, done_before, began = job.progress(), done_mark(run_dir), time.monotonic()
+
+        def is_done_now(earlier: float | None = done_before) -> bool:
+            # That of a training that is to go on, or to be done again, is still there at first.
+            return done_mark(run_dir) not in (None, earlier)
+
+        life = supervisor.run(command, environment, is_done_now)
         if life.status == BAD_INPUT:
             return BAD_INPUT
         # A status of 0 is not enough: Open MPI's launcher leaves so when a host is lost.
-        out_of_time = life.status == 0 and job.config.job.max_seconds > 0
-        if is_done(run_dir) or out_of_time:
+        max_seconds = job.config.job.max_seconds
+        out_of_time = 0 < max_seconds <= time.monotonic() - began
+        if is_done_now() or (life.status == 0 and (is_done(run_dir) or out_of_time)):
             return 0
         if life.stopped or life.status == EXIT_STOPPED:
+            if life.status != EXIT_STOPPED:
+                say(f"the job did not leave in time and was ended; it goes on {job.start()}")
             return EXIT_STOPPED
-        failure = what_failed(run_dir / "ranks", ranks, life.status)
+        failure = what_failed(records_of(run_dir), ranks, life.status)
         progressed = job.progress() != before
         if progressed:
             restarts, delay, last = 0, config.restart_delay, None
         reason = hopeless(failure, last, restarts, config)
         if reason:
             say(f"{failure.text}\ngiving up: {reason}; {run_dir} is kept as it is")
-            return life.status if life.status > 0 else 128 - life.status
+            return exit_status(life.status)
         restarts, last = restarts + 1, failure
         job = replace(job, words=[*words, "--clobber=false"])  # what was begun is gone on with
-        start = job.progress() or "the beginning"
-        say(f"{failure.text}; starting again from {start} ({restarts} of {config.max_restarts})")
+        say(f"{failure.text}; again {job.start()} ({restarts} of {config.max_restarts})")
         supervisor.sleep(delay)
         if supervisor.told_to_stop:
             return EXIT_STOPPED
         delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+
+
+def done_mark(run_dir: Path) -> float | None:
+    """Return when a run was marked as done; None if it is not."""
+    try:
+        return (run_dir / DONE).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def exit_status(status: int) -> int:
+    """Return the status of a failure, as shells tell of signals; never 0."""
+    return status if status > 0 else 128 - status if status < 0 else 1
 
 
 def hopeless(failure: Failure, last: Failure | None, restarts: int, config: LaunchConfig) -> str:
@@ -176,13 +201,6 @@ def answers(host: str, check: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
-
-
-def forget_records(folder: Path, ranks: int) -> None:
-    """Remove the records of earlier lives, so that none is taken for one of the next."""
-    for kind in (HEARTBEAT, FAILURE):
-        for rank in range(ranks):
-            record_path(folder, kind, rank).unlink(missing_ok=True)
 
 
 def say(text: str) -> None:

@@ -14,9 +14,10 @@ import yaml
 
 from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, with_values
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import START_UP
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import split_env_name
-from ppo_mpi.snapshot import check_fits, check_rollout_memory
+from ppo_mpi.snapshot import check_fits, check_memory
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, load_newest_everywhere
 from ppo_mpi.storage.durable import on_root
@@ -72,7 +73,7 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
         if not run_dir.is_dir():
             return False, []
         run_folder.refuse_links(run_dir)
-        warning = lock.acquire()
+        warning = lock.acquire(lambda: comm.heart.beat(START_UP))
         warnings = [warning] if warning else []
         if given.get("clobber"):
             return False, warnings
@@ -94,7 +95,7 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
             config.validate(comm.world_size)
             check_state(checkpoint, config)
             check_fits(config, checkpoint)
-            check_rollout_memory(config, comm)
+            check_memory(config, comm)
             total = config.num_iterations * config.learning.rollout_timesteps
             finished = checkpoint.state["timesteps"] >= total
         cleanup.pop_all()
@@ -172,13 +173,41 @@ def prepare_folder(opening: Opening, clobber: bool, comm: Communicator) -> None:
 
     def prepare() -> None:
         run_folder.make_run_dir(opening.run_dir)
-        opening.lock.acquire()
+        opening.lock.acquire(lambda: comm.heart.beat(START_UP))
         if clobber:
             run_folder.start_over(opening.run_dir)
+        elif opening.checkpoint is None and run_folder.checkpoints_of(opening.run_dir):
+            raise ConfigError(
+                f"another job has trained in {opening.run_dir} while this one was starting; start "
+                "the same command again to go on from its last checkpoint, or use another --run"
+            )
+        if opening.checkpoint is not None:
+            _set_its_tags(opening.run_dir, opening.checkpoint)
         run_folder.clear_done(opening.run_dir)
         run_folder.write_config(opening.run_dir, config_text(opening.config))
 
     on_root(comm, prepare)  # collective
+
+
+def close_finished(opening: Opening, comm: Communicator) -> None:
+    """Do what is left of a run that has reached its total. Collective.
+
+    The job that trained it may have ended after its last checkpoint and before the mark DONE.
+    """
+
+    def close() -> None:
+        checkpoint = opening.checkpoint
+        assert checkpoint is not None, "a finished run has a checkpoint"
+        _set_its_tags(opening.run_dir, checkpoint)
+        if not run_folder.is_done(opening.run_dir):
+            run_folder.mark_done(opening.run_dir, checkpoint.state["timesteps"])
+
+    on_root(comm, close)  # collective
+
+
+def _set_its_tags(run_dir: Path, checkpoint: Checkpoint) -> None:
+    """Set the tags that a checkpoint was saved with, if the job ended before it had."""
+    run_folder.set_tags(run_dir, checkpoint.state.get("tags", []), checkpoint.path)
 
 
 def config_text(config: TrainConfig) -> str:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import SAVING
 from ppo_mpi.distributed.machine import set_threads
-from ppo_mpi.distributed.records import new_records
+from ppo_mpi.distributed.records import FAILURE, forget_records, new_records
 from ppo_mpi.errors import RankLostError
 from ppo_mpi.modes.announcements import announce_loss
 from ppo_mpi.modes.opening import Opening
@@ -61,7 +62,10 @@ def keep(run: Run, logger: Logger, comm: Communicator) -> Kept:
     own = Part(snapshot.environments, snapshot.entries)
     distances = range(1, min(MIRRORS, comm.world_size - 1) + 1)
     others = [comm.exchange(own, distance) for distance in distances]  # collective
-    logger_state = comm.broadcast_object(logger.state_dict())  # collective
+    # What rank 0 alone knows.
+    told = (logger.state_dict(), snapshot.progress.best_return)
+    logger_state, best = comm.broadcast_object(told)  # collective
+    snapshot = replace(snapshot, progress=replace(snapshot.progress, best_return=best))
     return Kept(snapshot, (own, *others), logger_state, comm.world_size)
 
 
@@ -159,7 +163,13 @@ def rebuild(
     """
     config.validate(comm.world_size)
     threads = set_threads(config.job.threads, comm.node_affinities, comm.local_rank)
-    on_root(comm, opening.lock.acquire)  # collective
+
+    def take_over() -> None:
+        opening.lock.acquire(lambda: comm.heart.beat(SAVING))
+        # Whose failure this was is told; a later one must not be taken for it.
+        forget_records(opening.run_dir, kept.world_size, (FAILURE,))
+
+    on_root(comm, take_over)  # collective
     checkpoint = kept_checkpoint(kept, config, comm)  # collective
     run = build_run(config, comm)  # collective
     fresh = restore(run, checkpoint, comm)  # collective

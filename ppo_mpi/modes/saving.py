@@ -29,8 +29,10 @@ def open_logger(
 
 
 def is_better(score: float, progress: Progress) -> bool:
-    """Return whether a mean return beats that of the best checkpoint; never if it is NaN."""
-    return score > (-math.inf if progress.best_return is None else progress.best_return)
+    """Return whether a mean return beats that of the best checkpoint; never if it is not finite."""
+    return math.isfinite(score) and score > (
+        -math.inf if progress.best_return is None else progress.best_return
+    )
 
 
 def milestone_iterations(config: TrainConfig) -> dict[int, str]:
@@ -65,16 +67,15 @@ def save(
     state["logger"] = logger.state_dict()
     logger.flush()
     progress = snapshot.progress
+    milestone = milestone_iterations(config).get(progress.iteration)
+    # In the checkpoint as well: a job that ends before they are set leaves that to the next one.
+    tags = state["tags"] = ["best"] * improved + [milestone] * (milestone is not None)
     path = save_checkpoint(
         run_dir, progress.timesteps, snapshot.tensors, snapshot.environments, state, comm
     )  # collective
 
     def tag() -> None:
-        if improved:
-            run_folder.set_tag(run_dir, "best", path)
-        milestone = milestone_iterations(config).get(progress.iteration)
-        if milestone:
-            run_folder.set_tag(run_dir, milestone, path)
+        run_folder.set_tags(run_dir, tags, path)
         run_folder.prune(run_dir, config.job.keep_checkpoints)
 
     on_root(comm, tag)  # collective

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import EVALUATING, LOGGING
 from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
 from ppo_mpi.distributed.records import new_records
-from ppo_mpi.distributed.signals import EXIT_STOPPED, STOP
+from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import IterationAbandonedError, RankLostError
 from ppo_mpi.learning.advantages import gae
 from ppo_mpi.learning.collector import gather_episodes
@@ -29,24 +28,15 @@ from ppo_mpi.learning.rollout import Batch, Rollout
 from ppo_mpi.learning.schedules import continues_episodes, scheduled
 from ppo_mpi.learning.update import update, value_statistics
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
+from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
-from ppo_mpi.modes.opening import Opening, open_run, prepare_folder
+from ppo_mpi.modes.opening import Opening, close_finished, open_run, prepare_folder
 from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
 from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
 from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, with_own_tensors
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.logger import EpisodeRecord, Logger
 from ppo_mpi.storage.system_info import system_info, write_system_json
-
-
-@dataclass(frozen=True)
-class Ending:
-    """Why the loop ended."""
-
-    reason: str
-    """"finished", "time is up" or "stopped by SIGNAL"."""
-    status: int
-    """Exit status: 0, or 75 for a run that was stopped and can go on."""
 
 
 def train_command(
@@ -76,6 +66,7 @@ def train_command(
     opening = open_run(config, given, comm)  # collective
     config = opening.config
     if opening.finished:
+        close_finished(opening, comm)  # collective
         say_finished(opening, comm)
         opening.lock.release()
         return 0
@@ -150,25 +141,29 @@ def train(
     """
     progress = run.progress
     evaluator = Evaluator.for_training(config, run, comm) if config.job.eval_every else None
-    if comm.any(STOP.requested):  # collective
-        if kept is not None and progress.iteration:
-            save(kept.snapshot, config, comm, logger, run_dir, improved=False)  # collective
-        return Ending(f"stopped by {STOP.signal_name or 'a signal'}", EXIT_STOPPED), kept
-    ending, seconds, lost = None, math.inf, False
+    ending, begun, lost = None, False, False
+    # Seconds of the last iteration, without and with an evaluation; the same on every rank.
+    pace = {False: math.inf} | ({True: math.inf} if evaluator else {})
     while ending is None:
         comm.heart.begin_iteration(progress.iteration + 1)
         if kept is not None:
             start: Snapshot | None = kept.snapshot
         else:
             # A short iteration is over within the grace time: nothing to go back to is needed.
-            is_long = seconds > config.job.stop_grace_seconds / 2
+            is_long = max(pace.values()) > config.job.stop_grace_seconds / 2
             start = with_own_tensors(snapshot_of(run)) if is_long else None
         newly_kept = None
         try:
-            ending, seconds = one_round(
-                run, config, comm, logger, run_dir, started, evaluator, start
-            )  # collective
-            newly_kept = keep(run, logger, comm) if comm.survives_losses else None  # collective
+            if not begun and comm.any(STOP.requested):  # collective
+                ending = give_up(kept.snapshot if kept else None, config, comm, logger, run_dir)
+                newly_kept = kept
+            else:
+                ending, seconds = one_round(
+                    run, config, comm, logger, run_dir, started, evaluator, start
+                )  # collective
+                pace[is_evaluated(run, config, evaluator)] = seconds
+                newly_kept = keep(run, logger, comm) if comm.survives_losses else None  # collective
+            begun = True
         except RankLostError:
             lost = True
         # Whatever a rank has seen: all that are left agree whether the round counts.
@@ -203,29 +198,28 @@ def one_round(
         start: the run as it is now; None if the iteration cannot be given up.
 
     Returns:
-        why to end now, or None to go on; and the seconds that collecting and learning took.
+        why to end now, or None to go on; and the seconds that all but saving took on rank 0.
     """
-    job, progress = config.job, run.progress
+    job, progress, begin = config.job, run.progress, time.monotonic()
     STOP.grace_seconds = math.inf if start is None else job.stop_grace_seconds
     abandoned = False
     try:
         metrics, episodes = run_iteration(run, config, comm)  # collective
+        metrics |= NOT_EVALUATED  # always columns of the log, so that they may begin on a resume
+        if is_evaluated(run, config, evaluator):
+            assert evaluator is not None, "it evaluates"
+            comm.heart.beat(EVALUATING)
+            metrics |= evaluator.metrics(comm)  # collective
     except IterationAbandonedError:  # on all ranks together
         abandoned = True
     if abandoned:
         assert start is not None, "only an iteration that can be repeated is given up"
-        if start.progress.iteration:
-            save(start, config, comm, logger, run_dir, improved=False)  # collective
-        return Ending(f"stopped by {STOP.signal_name or 'a signal'}", EXIT_STOPPED), 0.0
-    seconds = metrics["collect_seconds"] + metrics["update_seconds"]
-    metrics |= NOT_EVALUATED  # always columns of the log, so that they may begin on a resume
-    if evaluator is not None and progress.iteration % job.eval_every == 0:
-        comm.heart.beat(EVALUATING)
-        metrics |= evaluator.metrics(comm)  # collective
+        return give_up(start, config, comm, logger, run_dir), 0.0  # collective
     comm.heart.beat(LOGGING)
     if comm.is_root:
         logger.log(progress.iteration, progress.timesteps, metrics, episodes)
-    ending = agree_to_end(run, config, comm, started)  # collective
+    seconds = time.monotonic() - begin
+    ending, seconds = agree_to_end(run, config, comm, started, seconds)  # collective
     due = progress.iteration % job.checkpoint_every == 0
     # An evaluation is the same on every rank, so all agree whether it was the best one.
     due |= evaluator is not None and is_better(metrics["eval_mean_return"], progress)
@@ -237,6 +231,11 @@ def one_round(
         comm.check_replicas(run.model)  # collective
         save(snapshot_of(run), config, comm, logger, run_dir, improved)  # collective
     return ending, seconds
+
+
+def is_evaluated(run: Run, config: TrainConfig, evaluator: Evaluator | None) -> bool:
+    """Return whether the policy is evaluated after the iteration that was taken last."""
+    return evaluator is not None and run.progress.iteration % config.job.eval_every == 0
 
 
 def run_iteration(
@@ -324,17 +323,3 @@ def make_batch(run: Run, rollout: Rollout, config: TrainConfig, comm: Communicat
         mean, deviation = comm.moments(advantages.reshape(-1, 1))  # collective
         advantages = (advantages - mean) / (deviation + 1e-8)
     return Batch(rollout, advantages, returns)
-
-
-def agree_to_end(
-    run: Run, config: TrainConfig, comm: Communicator, started: float
-) -> Ending | None:
-    """Return why to end now, or None to go on; the same on every rank. Collective."""
-    max_seconds = config.job.max_seconds
-    time_is_up = comm.is_root and 0 < max_seconds <= time.monotonic() - started
-    stops, late = comm.sum(np.array([int(STOP.requested), int(time_is_up)]))  # collective
-    if run.progress.iteration >= config.num_iterations:
-        return Ending("finished", 0)
-    if stops:
-        return Ending(f"stopped by {STOP.signal_name or 'a signal'}", EXIT_STOPPED)
-    return Ending("time is up", 0) if late else None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.storage.durable import explained, write_atomically
-from ppo_mpi.storage.run_folder import EPISODES, PROGRESS, TENSORBOARD, cut_csv
+from ppo_mpi.storage.run_folder import EPISODES, PROGRESS, TENSORBOARD
 
 _EPISODE_COLUMNS = ("iteration", "split", "env", "level", "return", "length")
 
@@ -233,3 +233,29 @@ def _tag(column: str) -> str:
     if column.endswith(("return", "length", "episodes")):
         return f"episodes/{column}"
     return f"time/{column}" if "second" in column else f"learning/{column}"
+
+
+def cut_csv(path: Path, iteration: int) -> None:
+    """Cut a CSV at the iteration from which its run goes on; a missing file stays missing.
+
+    Rows of later iterations go, and so does a last line that was not written to its end. The
+    file is replaced as a whole, and only if something goes.
+
+    Args:
+        path: a CSV whose first column is ``iteration``.
+        iteration: the last iteration to keep.
+    """
+    if not path.exists():
+        return
+    old = path.read_bytes()
+    header, *rows = [line for line in old.splitlines(keepends=True) if line.endswith(b"\n")] or [
+        b""
+    ]
+    kept = header + b"".join(row for row in rows if _belongs(row, iteration))
+    if kept != old:
+        write_atomically(path, kept)
+
+
+def _belongs(row: bytes, iteration: int) -> bool:
+    number = row.split(b",", 1)[0]
+    return number.isdigit() and int(number) <= iteration

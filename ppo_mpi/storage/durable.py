@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.errors import CheckpointError, ConfigError, StorageError
 
 if TYPE_CHECKING:
     from ppo_mpi.distributed.communicator import Communicator
 
 T = TypeVar("T")
 
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 HALF_WRITTEN = ".tmp-"
 """How the names of files and folders begin that are not whole yet."""
 
@@ -41,12 +42,14 @@ def explained(what: str, folder: Path) -> Iterator[None]:
         folder: where; the message names it.
 
     Raises:
-        CheckpointError: in place of an OSError.
+        StorageError: in place of an OSError.
+        CheckpointError: in place of one that trying again does not mend.
     """
     try:
         yield
     except OSError as error:
-        raise CheckpointError(
+        kind = CheckpointError if error.errno in FORBIDDEN else StorageError
+        raise kind(
             f"cannot {what} in {folder} ({error.strerror or error}); make room or make the folder "
             "writable, then start the same command again: the run goes on from its last checkpoint"
         ) from error

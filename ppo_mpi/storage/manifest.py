@@ -13,7 +13,7 @@ from typing import Any
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.storage.run_folder import MANIFEST, step_timesteps
 from ppo_mpi.storage.strict_json import parse_json
-from ppo_mpi.storage.untrusted_files import physical_bytes, read_regular_file
+from ppo_mpi.storage.untrusted_files import memory_bytes, read_regular_file
 
 FORMAT = "ppo_mpi checkpoint"
 VERSION = 1
@@ -74,7 +74,7 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
         shown_timesteps = repr(timesteps)[:80]
         raise damaged(path, f"{MANIFEST} is of {shown_timesteps} timesteps, unlike the folder")
     total = sum(entry["size"] for entry in files.values())
-    if total * _COPIES_IN_MEMORY > physical_bytes():
+    if total * _COPIES_IN_MEMORY > memory_bytes():
         raise damaged(path, f"its {total} bytes do not fit into this machine's memory")
     return files
 

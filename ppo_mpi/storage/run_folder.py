@@ -10,11 +10,12 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import unknown_name
-from ppo_mpi.storage.durable import HALF_WRITTEN, explained, write_atomically
+from ppo_mpi.storage.durable import HALF_WRITTEN, explained, sync_folder, write_atomically
 from ppo_mpi.storage.strict_json import parse_json
 from ppo_mpi.storage.untrusted_files import read_regular_file
 
@@ -88,7 +89,7 @@ def make_run_dir(folder: Path) -> None:
     """
     probe = folder / f"{HALF_WRITTEN}probe-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_durably(folder)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
@@ -96,6 +97,13 @@ def make_run_dir(folder: Path) -> None:
             f"cannot write to the run's folder {folder} ({error.strerror}); choose another with "
             "--checkpoint-dir or --run, or make it writable"
         ) from error
+
+
+def _make_durably(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_durably(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def find_run(run: str, checkpoint_dir: str | Path) -> tuple[Path, Path | None]:
@@ -201,12 +209,15 @@ def write_newest(folder: Path, name: str) -> None:
     write_atomically(folder / NEWEST, f"{name}\n".encode())
 
 
-def set_tag(folder: Path, tag: str, checkpoint: Path) -> None:
+def set_tags(folder: Path, names: Iterable[str], checkpoint: Path) -> None:
     """Name a checkpoint of the run, for example ``best``; it is kept until the tag moves on."""
-    assert not tag.isdigit(), f"tag {tag!r} would read as timesteps"
-    assert checkpoint.is_dir(), f"tag {tag!r} names {checkpoint}, which does not exist"
-    tags = read_tags(folder) | {tag: checkpoint.name}
-    with explained(f"save the tag {tag}", folder):
+    known = read_tags(folder)
+    tags = known | dict.fromkeys(names, checkpoint.name)
+    if tags == known:
+        return
+    assert not any(tag.isdigit() for tag in tags), f"one of {tags} would read as timesteps"
+    assert checkpoint.is_dir(), f"{checkpoint}, to be tagged, does not exist"
+    with explained("save the tags", folder):
         write_atomically(folder / TAGS, json.dumps(tags, indent=2, sort_keys=True).encode() + b"\n")
 
 
@@ -318,29 +329,3 @@ def write_config(folder: Path, text: str) -> None:
     """Write the run's resolved config, YAML."""
     with explained("write the config", folder):
         write_atomically(folder / CONFIG, text.encode())
-
-
-def cut_csv(path: Path, iteration: int) -> None:
-    """Cut a CSV at the iteration from which its run goes on; a missing file stays missing.
-
-    Rows of later iterations go, and so does a last line that was not written to its end. The
-    file is replaced as a whole, and only if something goes.
-
-    Args:
-        path: a CSV whose first column is ``iteration``.
-        iteration: the last iteration to keep.
-    """
-    if not path.exists():
-        return
-    old = path.read_bytes()
-    header, *rows = [line for line in old.splitlines(keepends=True) if line.endswith(b"\n")] or [
-        b""
-    ]
-    kept = header + b"".join(row for row in rows if _belongs(row, iteration))
-    if kept != old:
-        write_atomically(path, kept)
-
-
-def _belongs(row: bytes, iteration: int) -> bool:
-    number = row.split(b",", 1)[0]
-    return number.isdigit() and int(number) <= iteration

@@ -14,6 +14,7 @@ from ppo_mpi.storage.run_folder import step_timesteps
 from ppo_mpi.storage.stored_config import is_number, is_whole
 
 _ENVIRONMENT = re.compile(r"(train|test)/(\d{6,9})", re.ASCII)
+_TAG = re.compile(r"best|milestone-\d{1,9}", re.ASCII)
 _COUNT_LIMIT = 2**62
 
 
@@ -35,6 +36,8 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "best_return": (lambda value: value is None or is_number(value), "a number"),
         "logger": (_is_logger, "the state of a logger"),
     }
+    if "tags" in state:
+        checks["tags"] = (_are_tags, "a list of tags")
     if "losses" in state:
         checks["losses"] = (_are_losses, "a list of losses")
     episodes = {"train_episodes": num_envs, "test_episodes": config.environment.num_test_envs}
@@ -94,6 +97,12 @@ def _are_losses(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(entry, dict) and all(_is_count(number) for number in entry.values())
         for entry in value
+    )
+
+
+def _are_tags(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(tag, str) and _TAG.fullmatch(tag) for tag in value
     )
 
 

@@ -6,6 +6,7 @@ anything is made of them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
@@ -22,9 +23,24 @@ ITEM_BYTES = {"F32": 4, "F64": 8, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8":
 MAX_DIMENSIONS = 8
 
 
-def physical_bytes() -> int:
-    """Return the size of this machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def memory_bytes(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that this process may use: the machine's, or what its group is given.
+
+    Args:
+        groups: where Linux shows the control groups (version 2).
+    """
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        own = Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
+    except OSError:
+        return physical
+    limits = [physical]
+    for folder in (groups / own, *(groups / own).parents):
+        with contextlib.suppress(OSError, ValueError):  # "max", or no such file
+            limits.append(int((folder / "memory.max").read_text()))
+        if folder == groups:
+            break
+    return min(limits)
 
 
 def read_regular_file(path: Path, max_bytes: int) -> bytes:

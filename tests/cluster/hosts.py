@@ -1,6 +1,7 @@
 """Several hosts on one machine: namespaces with a network, a name and shared memory of their own.
 
-Needs root and iproute2. Names carry the process id, so that two test runs do not meet.
+Needs root and iproute2. Names and addresses carry the process id, so that two test runs do not
+meet.
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ class Hosts:
         Args:
             number: how many.
             folder: for their files.
-            subnet: addresses are 10.77.``subnet``.x.
+            subnet: addresses are 10.x.``subnet``.y.
         """
         self.names = [f"h{i}" for i in range(number)]
         self.folder = folder
         self._bridge = f"ppo{os.getpid()}b{subnet}"
-        self._prefix = f"10.77.{subnet}"
+        self._prefix = f"10.{64 + os.getpid() % 64}.{subnet}"
         self.gateway = f"{self._prefix}.1"
 
     def namespace(self, name: str) -> str:

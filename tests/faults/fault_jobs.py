@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -105,7 +106,8 @@ class FaultyJob:
         except subprocess.TimeoutExpired:
             left_over = self.pids()
             for pid in left_over:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             raise AssertionError(f"{left_over} are still there") from None
         while self.pids():
             assert time.time() < since + within_seconds + 1, self.pids()

@@ -16,6 +16,8 @@ from ppo_mpi.distributed.records import FAILURE, read_record
 from ppo_mpi.distributed.watchdog import EXIT_HUNG
 
 TIMEOUT = 6.0
+LATER = 1500
+"""Steps until the fault: by then the limit of the start-up, which is longer, is surely over."""
 HANGING = ["train", *ENDLESS, "--hang-timeout-seconds", str(TIMEOUT)]
 FIRST = ["mpich", pytest.param("openmpi", marks=pytest.mark.faults)]
 SECOND = [pytest.param("mpich", marks=pytest.mark.faults), "openmpi"]
@@ -26,7 +28,7 @@ SECOND = [pytest.param("mpich", marks=pytest.mark.faults), "openmpi"]
 def test_an_environment_that_never_returns_is_named_with_its_stack(
     wheel: str, rank: int, tmp_path: Path
 ):
-    job = FaultyJob(tmp_path, wheel, 3, *HANGING, fault=f"sleep collecting {rank} 300")
+    job = FaultyJob(tmp_path, wheel, 3, *HANGING, fault=f"sleep collecting {rank} {LATER}")
     status, told = job.ended(job.wait_for_mark(), TIMEOUT + 5)
     assert status == EXIT_HUNG, told
     assert f"rank {rank} on " in told
@@ -43,7 +45,7 @@ def test_an_environment_that_never_returns_is_named_with_its_stack(
 def test_code_that_keeps_the_interpreters_lock_is_named_with_its_stack(
     wheel: str, rank: int, tmp_path: Path
 ):
-    job = FaultyJob(tmp_path, wheel, 3, *HANGING, fault=f"lock collecting {rank} 300")
+    job = FaultyJob(tmp_path, wheel, 3, *HANGING, fault=f"lock collecting {rank} {LATER}")
     status, told = job.ended(job.wait_for_mark(), TIMEOUT + 5)
     assert status != 0
     assert f"rank {rank}" in told
@@ -68,7 +70,7 @@ def test_a_stopped_rank_is_named_by_the_others(wheel: str, rank: int, tmp_path: 
 
 @pytest.mark.parametrize(("fault", "seconds"), [("sleep", TIMEOUT + 5), ("lock", 2 * TIMEOUT)])
 def test_a_lone_rank_that_hangs_is_ended_with_its_stack(fault: str, seconds: float, tmp_path: Path):
-    job = FaultyJob(tmp_path, "", 0, *HANGING, fault=f"{fault} collecting 0 300")
+    job = FaultyJob(tmp_path, "", 0, *HANGING, fault=f"{fault} collecting 0 {LATER}")
     status, told = job.ended(job.wait_for_mark(), seconds)
     assert status != 0
     assert "rank 0" in told

@@ -172,6 +172,7 @@ SIGNED: dict[str, Callable[[Path], None]] = {
 # Attacks on what only training reads.
 TRAINING: dict[str, Callable[[Path], None]] = {
     "a billion environments": set_config(num_envs=10**9, rollout_timesteps=10**9),
+    "a million environments": set_config(num_envs=10**6, rollout_timesteps=10**6),
     "a huge rollout": set_config(rollout_timesteps=8 * 10**12),
     "episodes of nobody": set_state(train_episodes={"0": [0.0, 0]}),
     "episodes of another type": set_state(train_episodes="none"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ FAULTS_FOLDER = str(Path(__file__).parent)
 ITERATIONS = 8
 RESTARTING = [*WORDS, "--restart-failed-envs", "true", "--precision", "float32",
               "--total-timesteps", str(256 * ITERATIONS)]  # fmt: skip
-RAISING = ["--env-kwargs", "how=raise", "step=40", "every=50"]
+BREAKS_AT = 40
+RAISING = ["--env-kwargs", "how=raise", f"step={BREAKS_AT}", "every=50"]
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,15 @@ def test_an_environment_that_raises_is_named_with_its_rank_and_what_to_do(
     assert "rank " in told
     assert "--restart-failed-envs true" in told
     assert load_checkpoint(newest(job.run_dir)).state["iteration"] >= 1
+
+
+def lengths(run_dir: Path) -> dict[str, list[int]]:
+    """Return the lengths of the episodes of each environment."""
+    found: dict[str, list[int]] = {}
+    with (run_dir / "episodes.csv").open() as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["env"], []).append(int(row["length"]))
+    return found
 
 
 def restarts(run_dir: Path) -> list[float]:
@@ -67,8 +78,15 @@ def test_a_failing_environment_costs_its_episodes_only_whatever_the_number_of_ra
     assert episodes(one) == episodes(two)
     assert restarts(one) == restarts(two)
     assert len(progress(one)) == ITERATIONS
-    # No episode is told that was not played to its end: it would be shorter than any real one.
-    assert episodes(one) != episodes(sound)
+    told, whole = lengths(one), lengths(sound)
+    broken = [env for env in whole if told.get(env) != whole[env]]
+    assert broken
+    for env in broken:
+        ends = list(accumulate(whole[env]))
+        before = sum(end < BREAKS_AT for end in ends)
+        assert told[env][:before] == whole[env][:before]
+        # What was played of the episode in which it broke is not told.
+        assert told[env][before] != BREAKS_AT - sum(whole[env][:before])
 
 
 def test_an_environment_that_fails_again_and_again_ends_the_job(tmp_path: Path):

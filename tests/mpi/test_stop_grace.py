@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from jobs import run_job, start_job
-from runs import JOBS, assert_same_bits, assert_same_progress, episodes, newest
+from runs import JOBS, assert_same_bits, assert_same_progress, episodes, newest, progress
 
+from ppo_mpi.distributed.heart import EVALUATING
 from ppo_mpi.distributed.records import HEARTBEAT, read_record
 from ppo_mpi.distributed.signals import EXIT_STOPPED
 from ppo_mpi.storage.checkpoint import load_checkpoint
@@ -83,3 +84,15 @@ def test_an_iteration_within_the_grace_time_is_completed(tmp_path: Path):
     output, errors = job.communicate(timeout=120)
     assert job.returncode == EXIT_STOPPED, output + errors
     assert load_checkpoint(newest(run_dir)).state["iteration"] == 1
+
+
+def test_a_stop_in_the_midst_of_a_long_evaluation_does_not_wait_for_its_end(tmp_path: Path):
+    run_dir = tmp_path / "checkpoints" / "r"
+    long = [*JOBS["CartPole"], "--eval-every", "2", "--eval-episodes", "1000000", "--run", "r"]
+    job = start_job(2, "train", *long, *NO_GRACE, cwd=tmp_path)
+    wait_for(run_dir, EVALUATING, 2, job)
+    job.send_signal(signal.SIGUSR1)
+    output, errors = job.communicate(timeout=60)
+    assert job.returncode == EXIT_STOPPED, output + errors
+    assert load_checkpoint(newest(run_dir)).state["iteration"] == 1
+    assert len(progress(run_dir)) == 1

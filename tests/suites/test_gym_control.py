@@ -308,3 +308,13 @@ def test_unsavable_environments_begin_fresh_episodes() -> None:
     assert envs.get_states() == [None, None]
     assert envs.set_states([None, None]) == [0, 1]
     assert envs.observe().argmax(axis=1).tolist() == [0, 0]
+
+
+def test_a_run_that_is_interrupted_again_does_not_play_the_same_fresh_episode() -> None:
+    shown = []
+    for iteration in (0, 4, 9, 9):
+        envs = make("FrozenLake-v1", [0, 1], 3, "map_name=null", "is_slippery=false")
+        envs.set_states([None, None], iteration)
+        shown.append([env.unwrapped.np_random.bit_generator.state["state"] for env in envs._envs])
+    assert shown[2] == shown[3]
+    assert shown[0] != shown[1] != shown[2]

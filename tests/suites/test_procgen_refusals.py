@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import struct
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +21,7 @@ from ppo_mpi.envs import procgen_state
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.procgen import make_envs
 from ppo_mpi.envs.procgen_engine import SPECIAL_MODES
+from ppo_mpi.envs.procgen_trial import survives
 from ppo_mpi.errors import CheckpointError, ConfigError, MissingPackageError
 from ppo_mpi.registry import PROCGEN_GAMES
 
@@ -137,3 +144,60 @@ def test_an_engine_with_another_layout_is_found_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(procgen_state, "VERSION", 1)
     with pytest.raises(ConfigError, match="its version is 0 instead of 1.*install procgen 0.10.7"):
         make("coinrun", [0])
+
+
+def test_a_state_that_would_fill_the_memory_is_refused() -> None:
+    """The engine makes room for as many items of its game's own lists as a state says."""
+    envs = make("leaper", [0])
+    envs.reset()
+    state = procgen_state.unseal(envs.get_states()[0])
+    with pytest.MonkeyPatch.context() as patch:
+        ends = []
+        check_grid = procgen_state._check_grid
+
+        def remember(reader: Any, *arguments: Any) -> None:
+            check_grid(reader, *arguments)
+            ends.append(reader.offset)
+
+        patch.setattr(procgen_state, "_check_grid", remember)
+        procgen_state.parse(state)
+    count = ends[0] + procgen_state.WORD  # of the first list: lanes of the road
+    swollen = state[:count] + struct.pack("<i", 2**28) + state[count + procgen_state.WORD :]
+    with pytest.raises(CheckpointError, match="use an older checkpoint"):
+        envs.set_states([procgen_state.seal(swollen)])
+
+
+def test_a_trial_has_little_memory_and_ends_with_its_parent(tmp_path: Path) -> None:
+    assert survives(lambda: None)
+    assert not survives(lambda: np.ones(2**29) and None)
+    assert not survives(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    program = PARENT.format(mark=str(tmp_path / "mark"))
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    child = wait_for(lambda: int((tmp_path / "mark").read_text()))
+    parent.kill()
+    parent.wait()
+    assert wait_for(lambda: not Path(f"/proc/{child}").exists())
+
+
+PARENT = """
+import os, signal, time
+from pathlib import Path
+from ppo_mpi.envs.procgen_trial import survives
+signal.signal(signal.SIGTERM, lambda *a: None)
+def action():
+    Path({mark!r}).write_text(str(os.getpid()))
+    time.sleep(600)
+survives(action)
+"""
+
+
+def wait_for(question: Any) -> Any:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if answer := question():
+                return answer
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.05)
+    raise AssertionError("it takes too long")

@@ -36,7 +36,6 @@ class OneOfMany(Communicator):
 
     def abort(self, status: int) -> None:
         self.status = status
-        raise Aborted
 
 
 class Scene:
@@ -49,6 +48,10 @@ class Scene:
         self.console = io.StringIO()
         self.watchdog = Watchdog(self.comm, LIMIT, self.console)
         self.watchdog._waiting_since = 0.0
+        self.watchdog._leave = self._leave  # type: ignore[method-assign]
+
+    def _leave(self) -> None:
+        raise Aborted
 
     def beat(self, rank: int, beats: int, waiting_for: str = "", **more: Any) -> None:
         record = {"beats": beats, "ticks": 0, "waiting_for": waiting_for, "phase": "collecting"}
@@ -152,3 +155,11 @@ def test_a_wait_shows_in_no_silence_of_ones_own(tmp_path: Path):
     heart.beat("learning")
     watchdog._notice_beats()
     assert watchdog._slowest == 3
+
+
+def test_where_no_heartbeats_can_be_seen_a_rank_is_waited_for_much_longer(tmp_path: Path):
+    scene = Scene(tmp_path)
+    scene.watchdog._judge_without_records(9 * LIMIT)
+    with pytest.raises(Aborted):
+        scene.watchdog._judge_without_records(11 * LIMIT)
+    assert "rank 0 waits for a sum since 110 s" in scene.console.getvalue()

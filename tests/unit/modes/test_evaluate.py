@@ -16,7 +16,13 @@ from ppo_mpi.build import make_envs, make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
-from ppo_mpi.errors import ConfigError
+from ppo_mpi.distributed.signals import STOP
+from ppo_mpi.errors import (
+    ConfigError,
+    FailedEnvironmentError,
+    IterationAbandonedError,
+    NonFiniteError,
+)
 from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.evaluate import act_in_rows, evaluate_agent, play_episodes
 from ppo_mpi.modes.evaluation_report import (
@@ -208,3 +214,37 @@ def test_a_folder_that_is_not_there_is_named_before_any_episode_is_played(tmp_pa
     check_writable(str(tmp_path / "scores.json"))
     with pytest.raises(ConfigError, match=r"json=.*/missing/scores.json: the folder .* not exist"):
         check_writable(str(tmp_path / "missing" / "scores.json"))
+
+
+BROKEN = "gym:broken_env:Broken-v0"
+
+
+@pytest.mark.parametrize(
+    ("how", "what"), [("reward", "a reward"), ("observation", "an observation")]
+)
+def test_what_is_not_finite_ends_an_evaluation_by_name(how, what):
+    agent = make_agent(BROKEN, env_kwargs=(f"how={how}", "step=5"))
+    with pytest.raises(NonFiniteError, match=f"{what} of {BROKEN} is nan in an evaluation"):
+        episodes_of(agent, num_envs=17)
+
+
+def test_an_environment_that_raises_costs_an_evaluation_its_episode_if_so_wished():
+    how = {"env_kwargs": ("how=raise", "step=30")}
+    with pytest.raises(FailedEnvironmentError, match="raised in step"):
+        episodes_of(make_agent(BROKEN, **how), num_envs=17)
+    sound = episodes_of(make_agent("CartPole-v1"), num_envs=10, episodes=40)
+    played = episodes_of(
+        make_agent(BROKEN, **how, restart_failed_envs=True), num_envs=10, episodes=40
+    )
+    assert 20 < len(played) < 40
+    # The episodes behind a failure are those that they would have been.
+    assert [e for e in sound if e.episode in {p.episode for p in played}] == played
+
+
+def test_a_stop_that_is_overdue_gives_an_evaluation_up(monkeypatch):
+    agent = make_agent("CartPole-v1")
+    monkeypatch.setattr(STOP, "signal_name", "SIGTERM")
+    assert len(episodes_of(agent)) == 17
+    monkeypatch.setattr(STOP, "grace_seconds", 0.0)
+    with pytest.raises(IterationAbandonedError, match="came during an evaluation"):
+        episodes_of(agent)

@@ -14,6 +14,7 @@ from ppo_mpi.config import TrainConfig, flatten, resumable_fields, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.modes.opening import (
+    close_finished,
     config_text,
     default_run_name,
     open_run,
@@ -24,7 +25,7 @@ from ppo_mpi.modes.opening import (
 from ppo_mpi.snapshot import snapshot_of, state_of
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ppo_mpi.storage.logger import Logger
-from ppo_mpi.storage.run_folder import is_done, mark_done
+from ppo_mpi.storage.run_folder import is_done, mark_done, read_tags
 
 COMM = Communicator()
 
@@ -34,7 +35,7 @@ def config_in(folder: Path, **values: Any) -> TrainConfig:
     return with_values(TrainConfig(), fixed | values)
 
 
-def save(config: TrainConfig, timesteps: int) -> Checkpoint:
+def save(config: TrainConfig, timesteps: int, **entries: Any) -> Checkpoint:
     """Write a checkpoint of a run with that config, as training does."""
     run_dir = run_dir_of(config)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -44,6 +45,7 @@ def save(config: TrainConfig, timesteps: int) -> Checkpoint:
     snapshot = snapshot_of(run)
     state = state_of(snapshot, config, COMM)
     state["logger"] = Logger(None, COMM, "off", timesteps, 0).state_dict()
+    state |= entries
     tensors, environments = snapshot.tensors, snapshot.environments
     path = save_checkpoint(run_dir, timesteps, tensors, environments, state, COMM)
     return load_checkpoint(path)
@@ -149,6 +151,50 @@ def test_a_run_that_reached_its_total_is_finished_until_the_total_is_raised(
         assert opening.finished == finished
         opening.lock.release()
     assert not open_run(config, {"total_timesteps": 49_152}, COMM).finished
+
+
+def test_what_a_job_left_undone_after_its_last_checkpoint_is_done_by_the_next(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path, total_timesteps=2 * 16_384)
+    save(config, 16_384)
+    save(config, 2 * 16_384, tags=["best", "milestone-10"])
+    opening = open_run(config, {}, COMM)
+    assert opening.finished
+    close_finished(opening, COMM)
+    assert is_done(opening.run_dir)
+    newest = opening.run_dir / "step-000000032768"
+    assert read_tags(opening.run_dir) == {"best": newest.name, "milestone-10": newest.name}
+    opening.lock.release()
+
+
+def test_the_tags_of_the_newest_checkpoint_are_set_before_anything_is_pruned(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path, total_timesteps=100_000)
+    save(config, 16_384, tags=["best"])
+    opening = open_run(config, {}, COMM)
+    prepare_folder(opening, False, COMM)
+    assert read_tags(opening.run_dir) == {"best": "step-000000016384"}
+    opening.lock.release()
+
+
+@pytest.mark.parametrize("tags", ["best", [1], ["../x"], ["12"]])
+def test_other_tags_than_ours_are_refused(tmp_path: Path, tags: Any) -> None:
+    config = config_in(tmp_path, total_timesteps=100_000)
+    save(config, 16_384, tags=tags)
+    with pytest.raises(CheckpointError, match="has tags=.* instead of a list of tags"):
+        open_run(config, {}, COMM)
+
+
+def test_a_job_that_was_overtaken_while_it_was_starting_does_not_begin_anew(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path)
+    opening = open_run(config, {}, COMM)
+    save(config, 16_384)
+    with pytest.raises(ConfigError, match="another job has trained in .* while this one was start"):
+        prepare_folder(opening, False, COMM)
 
 
 def test_a_run_that_another_job_trains_cannot_be_opened(tmp_path: Path) -> None:

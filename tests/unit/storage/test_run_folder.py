@@ -10,12 +10,12 @@ import pytest
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.storage.checkpoint import save_checkpoint
+from ppo_mpi.storage.curves import cut_csv
 from ppo_mpi.storage.durable import on_root, write_atomically
 from ppo_mpi.storage.run_folder import (
     checkpoints_of,
     clean_leftovers,
     clear_done,
-    cut_csv,
     done_timesteps,
     find_run,
     is_done,
@@ -25,7 +25,7 @@ from ppo_mpi.storage.run_folder import (
     prune,
     read_tags,
     run_dir,
-    set_tag,
+    set_tags,
     start_over,
     step_name,
     write_config,
@@ -49,8 +49,8 @@ def runs(tmp_path: Path) -> Path:
     save(root / "maze", 50)
     (root / "empty").mkdir()
     (root / "README.md").write_text("not a run")
-    set_tag(root / "coinrun", "best", root / "coinrun" / step_name(200))
-    set_tag(root / "coinrun", "milestone-1", root / "coinrun" / step_name(100))
+    set_tags(root / "coinrun", ["best"], root / "coinrun" / step_name(200))
+    set_tags(root / "coinrun", ["milestone-1"], root / "coinrun" / step_name(100))
     return root
 
 
@@ -126,7 +126,7 @@ def test_pruning_keeps_the_newest_and_the_tagged(runs: Path) -> None:
     assert [p.name for p in removed] == [step_name(400), step_name(300)]
     left = [step_name(n) for n in (600, 500, 200, 100)]
     assert [p.name for p in checkpoints_of(coinrun)] == left
-    set_tag(coinrun, "best", coinrun / step_name(600))
+    set_tags(coinrun, ["best"], coinrun / step_name(600))
     assert [p.name for p in prune(coinrun, keep=2)] == [step_name(200)]
     assert sorted(p.name for p in coinrun.iterdir()) == sorted(
         [step_name(100), step_name(500), step_name(600), "tags.json", "NEWEST"]
