@@ -18,7 +18,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import EVALUATING, Heart
 from ppo_mpi.distributed.machine import choose_device, set_threads
 from ppo_mpi.distributed.signals import STOP
-from ppo_mpi.envs.base import StepResult
+from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.procgen_scores import normalized_score
 from ppo_mpi.errors import FailedEnvironmentError, IterationAbandonedError, NonFiniteError
 from ppo_mpi.mode_config import EvaluateConfig
@@ -65,12 +65,7 @@ def play_episodes(
     spec = agent.model.action_spec
     position = [0] * num_slots
     noise = [generator(seed, "evaluate:actions", own[0]) for own in numbers]
-    for slot, own in enumerate(numbers):
-        agent.assign(envs, slot, own[0], levels, seed)
-    obs = envs.reset()
-    for slot, own in enumerate(numbers):
-        if len(own) > 1:
-            agent.assign(envs, slot, own[1], levels, seed)
+    obs = begin_episodes(agent, envs, numbers, levels, seed)
     returns, lengths = np.zeros(num_slots), np.zeros(num_slots, int)
     active = list(range(num_slots))
     played = []
@@ -102,6 +97,19 @@ def play_episodes(
                 agent.assign(envs, slot, rest[1], levels, seed)
     envs.close()
     return played
+
+
+def begin_episodes(
+    agent: Agent, envs: VecEnvs, numbers: list[list[int]], levels: str, seed: int
+) -> np.ndarray:
+    """Begin the first episode of each slot and assign the second; return the observations."""
+    for slot, own in enumerate(numbers):
+        agent.assign(envs, slot, own[0], levels, seed)
+    obs = envs.reset()
+    for slot, own in enumerate(numbers):
+        if len(own) > 1:
+            agent.assign(envs, slot, own[1], levels, seed)
+    return obs
 
 
 def check_finite(result: StepResult, active: list[int], env: str) -> None:

@@ -121,7 +121,8 @@ def train(
 ) -> tuple[Ending | None, Kept | None]:
     """Train until all ranks together have taken the job's timesteps, or are told to stop.
 
-    Collective. Every rank must reach every line marked "collective".
+    Collective. Every rank must reach every line marked "collective". Whatever one has seen of
+    lost ranks: all that are left agree whether an iteration counts.
 
     Args:
         run: the parts, from ``build_run``; ``run.progress`` says where a restored run goes on.
@@ -143,21 +144,17 @@ def train(
     evaluator = Evaluator.for_training(config, run, comm) if config.job.eval_every else None
     ending, begun, lost = None, False, False
     # Seconds of the last iteration, without and with an evaluation; the same on every rank.
-    pace = {False: math.inf} | ({True: math.inf} if evaluator else {})
+    pace = dict.fromkeys([False, True] if evaluator else [False], math.inf)
     while ending is None:
         comm.heart.begin_iteration(progress.iteration + 1)
-        if kept is not None:
-            start: Snapshot | None = kept.snapshot
-        else:
-            # A short iteration is over within the grace time: nothing to go back to is needed.
-            is_long = max(pace.values()) > config.job.stop_grace_seconds / 2
-            start = with_own_tensors(snapshot_of(run)) if is_long else None
-        newly_kept = None
+        start, newly_kept = kept.snapshot if kept else None, kept
         try:
             if not begun and comm.any(STOP.requested):  # collective
-                ending = give_up(kept.snapshot if kept else None, config, comm, logger, run_dir)
-                newly_kept = kept
+                ending = give_up(start, config, comm, logger, run_dir)  # collective
             else:
+                # A short iteration is over within the grace time: nothing to go back to is needed.
+                if start is None and max(pace.values()) > config.job.stop_grace_seconds / 2:
+                    start = with_own_tensors(snapshot_of(run))
                 ending, seconds = one_round(
                     run, config, comm, logger, run_dir, started, evaluator, start
                 )  # collective
@@ -166,7 +163,6 @@ def train(
             begun = True
         except RankLostError:
             lost = True
-        # Whatever a rank has seen: all that are left agree whether the round counts.
         if not comm.agree(not lost):  # collective
             return None, kept
         kept = newly_kept
