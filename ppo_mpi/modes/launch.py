@@ -119,7 +119,7 @@ def supervise(job: Job, config: LaunchConfig, supervisor: Supervisor) -> int:
             return exit_status(life.status)
         restarts, last = restarts + 1, failure
         job = replace(job, words=[*words, "--clobber=false"])  # what was begun is gone on with
-        say(f"{failure.text}; again {job.start()} ({restarts} of {config.max_restarts})")
+        say(f"{failure.text}; starting again {job.start()} ({restarts} of {config.max_restarts})")
         supervisor.sleep(delay)
         if supervisor.told_to_stop:
             return EXIT_STOPPED
@@ -150,6 +150,8 @@ def hopeless(failure: Failure, last: Failure | None, restarts: int, config: Laun
     """
     if failure.is_like(last):
         return "it failed twice at the same place in the same way"
+    if not config.max_restarts:
+        return "max_restarts=0; the same line goes on"
     if restarts >= config.max_restarts:
         return f"{restarts} restart(s) brought no further checkpoint (max_restarts)"
     return ""

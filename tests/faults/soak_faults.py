@@ -156,14 +156,13 @@ def fill_the_disk(job: SoakJob, draw: random.Random) -> Aftermath:
     filler = job.run_dir.parent / FILLER
     said = len(job.said())
     fill(filler)
-    try:
-        job.wait_for_end(SECONDS_TO_END)
-    finally:
-        filler.unlink()
+    deadline = time.monotonic() + SECONDS_TO_END
+    while "make room" not in job.said()[said:] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    filler.unlink()
     told = job.said()[said:]
     problem = "" if "make room" in told else f"it did not say what to do: {told[-500:]!r}"
-    # A user's matter: starting again would not help, so the supervisor leaves.
-    return Aftermath("no space left on the device", "job", (1, 2), problem=problem)
+    return Aftermath("no space left on the device", "life", problem=problem)
 
 
 def fill(path: Path) -> None:

@@ -11,6 +11,8 @@ MORE_FILES = 14
 """A run has few at its first checkpoint: more checkpoints follow, tags and records of failures."""
 SEGMENTS_LEFT = 8
 """Shared memory of the last two lives may have been too young to be removed at their starts."""
+TEMPORARY_FILES_LEFT = 24
+"""A launcher's last lives may be too young as well; it has a few files in each."""
 LEAST_SAMPLES = 8
 """Fewer say nothing of growth."""
 
@@ -92,6 +94,8 @@ def growth_problems(samples: Sequence[Sample]) -> list[str]:
             problems.append(f"{game}: the run's files grew from {first:.0f} to {last:.0f}")
     if samples and samples[-1].segments_left > SEGMENTS_LEFT:
         problems.append(f"{samples[-1].segments_left} pieces of shared memory are left")
+    if samples and samples[-1].temporary_files > TEMPORARY_FILES_LEFT:
+        problems.append(f"{samples[-1].temporary_files} temporary files are left")
     return problems
 
 

@@ -111,7 +111,7 @@ def test_files_that_cannot_grow_are_an_error_and_the_next_start_goes_on(
     done = subprocess.run(
         command, cwd=tmp_path, env=job_environment(), capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 74, done.stderr
     assert done.stderr.count("cannot save the checkpoint step-") == 1
     assert "make room" in done.stderr
     run_dir = tmp_path / "checkpoints" / "r"
@@ -149,7 +149,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_older_checkpoints_and_the_run_g
         """,
         tmp_path,
     )
-    assert "first 2" in done.stdout, done.stdout + done.stderr
+    assert "first 74" in done.stdout, done.stdout + done.stderr
     assert "second 0" in done.stdout, done.stdout + done.stderr
     assert "No space left on device" in done.stderr
     assert "make room" in done.stderr

@@ -9,6 +9,7 @@ from soak_summary import (
     LEAST_SAMPLES,
     MORE_FILES,
     SEGMENTS_LEFT,
+    TEMPORARY_FILES_LEFT,
     Event,
     Record,
     Sample,
@@ -66,6 +67,9 @@ def test_few_samples_say_nothing_of_growth_but_shared_memory_counts_at_the_end()
     assert growth_problems([left, SAMPLE]) == []
     (problem,) = growth_problems([SAMPLE, left])
     assert "9 pieces of shared memory are left" in problem
+    left = dataclasses.replace(SAMPLE, temporary_files=TEMPORARY_FILES_LEFT + 1)
+    (problem,) = growth_problems([SAMPLE, left])
+    assert "25 temporary files are left" in problem
 
 
 def test_one_problem_of_one_fault_fails_the_whole():
