@@ -134,6 +134,15 @@ def dealt(ranks: int, hosts: dict[str, int]) -> dict[str, int]:
     return shares
 
 
+def patient(program: Sequence[str]) -> list[str]:
+    """Return the command in which a signal does nothing until the program has handlers for it.
+
+    What is ignored stays ignored when a program takes a process over; launchers do not hand that on
+    from their own process to the ranks.
+    """
+    return ["sh", "-c", 'trap "" USR1 USR2 TERM INT; exec "$@"', "rank", *program]
+
+
 def number_of_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

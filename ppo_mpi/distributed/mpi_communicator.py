@@ -49,6 +49,7 @@ class MpiCommunicator(Communicator):
         self._mpi = mpi
         self._world = world
         self._timeout = hang_timeout_seconds
+        self._arriving: Any = None
         self.survives_losses = survives_losses
         self.rank = world.Get_rank()
         self.world_size = world.Get_size()
@@ -181,8 +182,9 @@ class MpiCommunicator(Communicator):
         source = (self.rank - distance) % self.world_size
 
         def start() -> tuple[Any, Any]:
-            arriving = self._world.Irecv(received, source)
-            return arriving, self._world.Isend(sent, target)
+            # Kept: if the other rank is lost, what arrives must still find its memory.
+            self._arriving = self._world.Irecv(received, source)
+            return self._arriving, self._world.Isend(sent, target)
 
         self._wait(start, "an exchange")
 

@@ -17,6 +17,7 @@ from ppo_mpi.distributed.launchers import (
     find_launcher,
     number_of_cores,
     parse_hosts,
+    patient,
 )
 from ppo_mpi.distributed.leftovers import clean_leftovers
 from ppo_mpi.distributed.records import forget_records, records_of
@@ -178,7 +179,7 @@ def prepare(job: Job, config: LaunchConfig) -> tuple[list[str], dict[str, str], 
             "or use a smaller --min-ranks"
         )
     shrinks = job.config.job.on_failure == "shrink"
-    program = [sys.executable, "-m", "ppo_mpi", *job.words]
+    program = patient([sys.executable, "-m", "ppo_mpi", *job.words])
     command = job.launcher.command(
         ranks, dealt(ranks, hosts), config.launcher_args, shrinks, program
     )

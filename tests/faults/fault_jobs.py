@@ -14,6 +14,7 @@ from faulty import MARK
 from jobs import job_command, start_command
 from runs import JOBS
 
+from ppo_mpi.distributed.launchers import patient
 from ppo_mpi.distributed.records import HEARTBEAT, read_record
 from ppo_mpi.storage.checkpoint import load_checkpoint
 from ppo_mpi.storage.run_folder import checkpoints_of
@@ -30,7 +31,13 @@ class FaultyJob:
     """A job with or without a fault, known by a token in the environment of its processes."""
 
     def __init__(
-        self, folder: Path, wheel: str, num_ranks: int, *words: str, fault: str = ""
+        self,
+        folder: Path,
+        wheel: str,
+        num_ranks: int,
+        *words: str,
+        fault: str = "",
+        is_patient: bool = False,
     ) -> None:
         """Start it.
 
@@ -40,6 +47,8 @@ class FaultyJob:
             num_ranks: 0 = no launcher.
             words: behind ``ppo_mpi``.
             fault: ``FAULT PLACE RANK NTH`` for faulty.py; empty for none.
+            is_patient: whether the ranks ignore signals until they have handlers, as in the
+                launch scripts.
         """
         self.folder = folder
         self.run_dir = folder / "checkpoints" / "r"
@@ -48,6 +57,8 @@ class FaultyJob:
         program = [FAULTY, *fault.split(), "--", *words] if fault else ["-m", "ppo_mpi", *words]
         (folder / MARK).unlink(missing_ok=True)
         command = job_command(num_ranks, program, wheel)
+        if is_patient:
+            command = [*command[:3], *patient(command[3:])]  # behind mpirun -np N
         self.process = start_command(command, folder, **{TOKEN: self.token})
 
     def pids(self) -> list[int]:

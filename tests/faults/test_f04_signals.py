@@ -91,12 +91,7 @@ def test_a_signal_to_the_launcher_reaches_the_ranks(wheel: str, name: str, tmp_p
 def test_a_signal_while_the_ranks_start_up_is_no_accident(
     wheel: str, seconds: float, tmp_path: Path
 ):
-    # As the launch scripts do: what is ignored stays ignored until Python's handlers stand.
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    try:
-        job = FaultyJob(tmp_path, wheel, RANKS, *WORDS)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    job = FaultyJob(tmp_path, wheel, RANKS, *WORDS, is_patient=True)
     time.sleep(seconds)
     deadline = time.monotonic() + 60
     while job.process.poll() is None:
