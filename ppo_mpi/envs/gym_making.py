@@ -102,7 +102,9 @@ def quiet() -> Iterator[None]:
 
 
 def _number(text: str) -> float | str:
-    # YAML 1.1 reads 5e-4 as a string, as it has no point.
+    # YAML 1.1 reads 5e-4 as a string, as it has no point. Words like "infinity" stay words.
+    if not any(letter.isdigit() for letter in text):
+        return text
     try:
         return float(text)
     except ValueError:

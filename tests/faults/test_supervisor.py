@@ -201,7 +201,9 @@ def test_what_fails_twice_in_the_same_way_is_given_up_with_the_reason(wheel: str
 @pytest.mark.parametrize("wheel", WHEELS)
 def test_kills_without_progress_use_up_the_restarts(wheel: str, tmp_path: Path):
     run_dir = tmp_path / "checkpoints" / "r"
-    words = [*WORDS, "--checkpoint-every", "100000", "--total-timesteps", str(512 * 100_000)]
+    # The best evaluation so far would be saved too.
+    endless = ["--checkpoint-every", "100000", "--eval-every", "0"]
+    words = [*WORDS, *endless, "--total-timesteps", str(512 * 100_000)]
     job = launch(wheel, tmp_path, "--max-restarts", "1", words=words)
     killed: set[int] = set()
     deadline = time.monotonic() + TIMEOUT_SECONDS

@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.gym_control import make_envs
+from ppo_mpi.envs.gym_making import parse_env_kwargs
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.seeding import stream_seed
 
@@ -318,3 +319,9 @@ def test_a_run_that_is_interrupted_again_does_not_play_the_same_fresh_episode() 
         shown.append([env.unwrapped.np_random.bit_generator.state["state"] for env in envs._envs])
     assert shown[2] == shown[3]
     assert shown[0] != shown[1] != shown[2]
+
+
+def test_words_that_floats_have_too_stay_words() -> None:
+    given = ["name=infinity", "other=nan", "rate=5e-4", "count=3"]
+    expected = {"name": "infinity", "other": "nan", "rate": 5e-4, "count": 3}
+    assert parse_env_kwargs({"env_kwargs": given}) == expected
