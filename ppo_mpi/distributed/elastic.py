@@ -41,7 +41,9 @@ def check_support(library: str, environ: Mapping[str, str]) -> None:
 
 def is_loss(mpi: Any, error: Any) -> bool:
     """Return whether an MPI error says that a rank was lost, or that another rank noticed it."""
-    kinds = (mpi.ERR_PROC_FAILED, mpi.ERR_PROC_FAILED_PENDING, mpi.ERR_REVOKED)
+    # Open MPI reports the loss in the midst of a collective without blocking as an error that is
+    # not told any further.
+    kinds = (mpi.ERR_PROC_FAILED, mpi.ERR_PROC_FAILED_PENDING, mpi.ERR_REVOKED, mpi.ERR_OTHER)
     return error.Get_error_class() in kinds
 
 

@@ -125,7 +125,8 @@ def environments(checkpoint: Checkpoint) -> dict[str, bytes]:
 def counters(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what else shapes the future."""
     state = dict(checkpoint.state)
-    names = ("iteration", "timesteps", "best_return", "losses", "running_returns",
+    # Not best_return: it is the best of the saved checkpoints, and a stop saves one more.
+    names = ("iteration", "timesteps", "losses", "running_returns",
              "train_episodes", "test_episodes")  # fmt: skip
     return {name: state[name] for name in names} | {
         name: state["logger"][name] for name in ("windows", "num_episodes")

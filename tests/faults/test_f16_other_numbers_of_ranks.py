@@ -132,4 +132,5 @@ def test_the_compared_runs_had_episodes_on_both_sides_of_the_stop(
     iterations = [int(line.split(",")[0]) for line in episodes(undisturbed(case)).splitlines()[1:]]
     assert len(iterations) >= 20
     assert min(iterations) < 4
-    assert max(iterations) == ITERATIONS[case]
+    # With episodes cut at the end of each rollout, a good agent ends none any more.
+    assert max(iterations) >= 8
