@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 # How long other ranks wait before they report an error: if it is common to all, rank 0 has
 # reported it and ended the job by then, and it is printed once.
-SECONDS_FOR_ROOT = 1.0
+SECONDS_FOR_ROOT = 1.5
 # How long a launcher gets to hand on what a rank has said, before it ends the job in a hurry.
 SECONDS_FOR_LAUNCHER = 0.2
 
@@ -286,8 +286,7 @@ def _fail(error: BaseException, comm: Communicator | None, console: TextIO) -> i
     if is_said:
         # The MPI library would add lines of its own to a message that says all there is to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    else:
-        time.sleep(SECONDS_FOR_LAUNCHER)
+    time.sleep(SECONDS_FOR_LAUNCHER)
     comm.abort(status)
     # MPI_Abort may return before the launcher ends this process; nothing is left to be done.
     os._exit(status)
