@@ -10,7 +10,7 @@ mpi_type() {
   library=$(python -c 'import mpi4py
 mpi4py.rc.initialize = False
 from mpi4py import MPI
-print(MPI.Get_library_version())') || return 1
+print(MPI.Get_library_version().rstrip("\0"))') || return 1
   case $library in
     *"Open MPI"*) echo pmix ;;
     *) echo pmi2 ;;
