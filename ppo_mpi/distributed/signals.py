@@ -73,11 +73,12 @@ def install_handlers() -> None:
 
 
 def ignore_resent() -> None:
-    """Let a signal that is sent again and again not end a process that is leaving already.
+    """Let a signal not end a process that is leaving already, with a status of its own.
 
-    MPI is left behind after Python's handlers are gone.
+    MPI is left behind after Python's handlers are gone, and what stops a job may reach its ranks
+    one after the other, or again and again.
     """
-    for name in ("SIGUSR1", "SIGUSR2"):
+    for name in GRACEFUL:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
