@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 
@@ -84,6 +84,15 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["ppo_mpi", "ppo_mpi.*"]),
     package_data={"ppo_mpi.presets": ["*.yaml"]},
+    # No module of Python's, but a library of a few loops. Without a compiler torch's are used.
+    ext_modules=[
+        Extension(
+            "ppo_mpi.networks._pooling",
+            ["ppo_mpi/networks/pooling.c"],
+            extra_compile_args=["-O3"],
+            optional=True,
+        )
+    ],
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ppo-mpi = ppo_mpi.__main__:main"]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import choose_device, choose_precision
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.update import Learner
@@ -34,6 +35,10 @@ class Progress:
     losses: list[dict[str, int]] = field(default_factory=list)
     """Losses of ranks that the run survived: ``iteration``, ``ranks`` lost, and ``fresh``
     environments whose state was lost with them (0: the run equals an undisturbed one)."""
+    arithmetic: str = ""
+    """What precision=auto chose, float32 or bfloat16; it stays as the run goes on elsewhere."""
+    microbatch_size: int = 0
+    """What was measured to be fastest, or asked for; likewise. 0 = a rank's share at once."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,21 @@ def make_envs(
     return envs
 
 
-def make_model(config: TrainConfig, envs: VecEnvs, device: torch.device) -> ActorCritic:
-    """Make the model that the config describes, with the seed's first weights."""
-    precision = choose_precision(config.job.precision, envs.obs_spec.is_image, device)
+def make_model(
+    config: TrainConfig, envs: VecEnvs, device: torch.device, arithmetic: str = ""
+) -> ActorCritic:
+    """Make the model that the config describes, with the seed's first weights.
+
+    Args:
+        config: describes it.
+        envs: have its spaces.
+        device: where it lies.
+        arithmetic: what precision=auto once chose for this run; "" chooses now.
+    """
+    asked: str = config.job.precision
+    if asked == "auto" and arithmetic:
+        asked = arithmetic
+    precision = choose_precision(asked, envs.obs_spec.is_image, device)
     torch.manual_seed(stream_seed(config.job.seed, "parameters"))
     model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, precision)
     return model.to(device)
@@ -115,23 +132,35 @@ def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> Observati
     return ObservationNormalizer(envs.obs_spec.shape, config.learning.observation_clip)
 
 
-def make_workers(config: TrainConfig, device: torch.device) -> Workers | None:
-    """Return the threads of a job whose bits must not depend on its ranks; None for other jobs.
+def make_workers(config: TrainConfig, device: torch.device, is_image: bool) -> Workers | None:
+    """Return the threads that share this rank's work; None where one alone is as fast.
 
-    Torch itself is told to use one thread then: the threads take whole batches instead.
+    Torch itself is told to use one thread then: the threads take whole batches instead. They are
+    exact in a job whose bits must not depend on its ranks.
     """
-    asked = config.job.precision == "float32" and device.type == "cpu"
-    if not (config.job.deterministic or asked):
-        return None
+    exact = config.job.deterministic or (config.job.precision == "float32" and device.type == "cpu")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return Workers(threads)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    if exact:
+        return Workers(threads)
+    if device.type == "cpu" and is_image and threads > 1:
+        return Workers(threads, exact=False)
+    return None
 
 
-def build_run(config: TrainConfig, comm: Communicator) -> Run:
+def build_run(
+    config: TrainConfig, comm: Communicator, chosen: Mapping[str, Any] | None = None
+) -> Run:
     """Put a training job's parts together. Collective.
 
     Torch's number of threads has been set before.
+
+    Args:
+        config: describes them.
+        comm: the job.
+        chosen: ``arithmetic`` and ``microbatch_size`` of a run that goes on; what a machine has
+            chosen once must not change when another one takes over.
 
     Raises:
         ConfigError: a name is unknown, or two settings do not fit each other.
@@ -141,15 +170,23 @@ def build_run(config: TrainConfig, comm: Communicator) -> Run:
         torch.use_deterministic_algorithms(True)
     seed, learning = config.job.seed, config.learning
     device = choose_device(config.job.device, comm.local_rank)
-    workers = make_workers(config, device)
     restart = config.environment.restart_failed_envs
     indices = comm.shard(config.environment.num_envs)
     envs = make_envs(config, indices, seed, "train", restart_failed=restart)
     normalizer = make_observation_normalizer(config, envs)
-    model = make_model(config, envs, device)
+    workers = make_workers(config, device, envs.obs_spec.is_image)
+    model = make_model(config, envs, device, str(chosen["arithmetic"]) if chosen else "")
     comm.broadcast_module(model)  # collective
     algorithm = lookup("algorithm", ALGORITHMS, learning.algorithm)
     learner = Learner(model, algorithm, learning, seed, workers)
+    if chosen:
+        learner.microbatch_size = int(chosen["microbatch_size"])
+    else:
+        learner.microbatch_size = choose_microbatch_size(config, learner, comm)  # collective
+    progress = Progress(
+        arithmetic=str(model.precision).removeprefix("torch."),
+        microbatch_size=learner.microbatch_size,
+    )
     heart = comm.heart
     actor = Actor(envs, model, seed, "train", heart, normalizer, workers)
     test_actor = None
@@ -167,4 +204,5 @@ def build_run(config: TrainConfig, comm: Communicator) -> Run:
         if learning.normalize_rewards
         else None,
         observation_normalizer=normalizer,
+        progress=progress,
     )

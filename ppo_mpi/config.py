@@ -102,9 +102,10 @@ class LearningConfig:
     """Passes over the rollout in each iteration (published: 3)."""
     num_minibatches: int = 8
     """Optimizer steps in each epoch (published: 8)."""
-    microbatch_size: int = 256
+    microbatch_size: int = 0
     """Samples that go through the network at once on a rank; a minibatch larger than that is
-    accumulated (averaged: the gradient does not change). 0 = a rank's share at once."""
+    accumulated (averaged: the gradient does not change). 0 = what is measured to be fastest when
+    the run begins, for images on processors; a rank's share at once elsewhere."""
     discount: float = 0.999
     """Discount of the return, gamma."""
     gae_lambda: float = 0.95

@@ -249,7 +249,7 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     """Put a run back to where a checkpoint was taken. Collective.
 
     Args:
-        run: freshly built with the checkpoint's config.
+        run: freshly built with the checkpoint's config and what it chose.
         checkpoint: verified; the same on every rank.
         comm: the job.
 

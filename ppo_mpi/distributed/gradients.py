@@ -55,6 +55,20 @@ class FlatGradients:
         self.buffer[self.num_gradients : -2] += sums
         self.buffer[-1] += num_samples
 
+    def add_term(self, gradients: Sequence[Tensor | None], sums: Tensor, num_samples: int) -> None:
+        """Add the gradient and the statistics of some samples.
+
+        Args:
+            gradients: one for each parameter, summed over the samples; None counts as zeros.
+            sums: [S] float32, each statistic summed over the samples.
+            num_samples: how many samples they were.
+        """
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            if gradient is not None:
+                assert parameter.grad is not None, "gradients are views of the buffer"
+                parameter.grad += gradient
+        self.add_statistics(sums, num_samples)
+
     def vote_to_stop(self, stop: bool) -> None:
         """Let this rank's wish to end the iteration at once ride in the message."""
         self.buffer[-2] = float(stop)

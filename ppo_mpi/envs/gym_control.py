@@ -52,7 +52,22 @@ def make_envs(
     arguments = {name: value for name, value in options.items() if name != "restart_failed"}
     restart_failed = bool(options.get("restart_failed"))
     env_kwargs = parse_env_kwargs(arguments)
-    return GymEnvs(task, indices, seed, stream, render, env_kwargs, restart_failed)
+    kind = GymEnvs
+    if indices and not render and _step_as_arrays(task, env_kwargs):
+        from ppo_mpi.envs.gym_arrays import ArrayEnvs
+
+        kind = ArrayEnvs
+    return kind(task, indices, seed, stream, render, env_kwargs, restart_failed)
+
+
+def _step_as_arrays(task: str, env_kwargs: Mapping[str, Any]) -> bool:
+    from ppo_mpi.envs.gym_arrays import step_of
+
+    env = make_env(task, env_kwargs, render=False)
+    try:
+        return step_of(env) is not None
+    finally:
+        env.close()
 
 
 class GymEnvs(VecEnvs):
@@ -92,6 +107,7 @@ class GymEnvs(VecEnvs):
         # A rank without environments still has to know the spaces.
         made = [make_env(env_id, env_kwargs, render) for _ in self.indices or (0,)]
         self._obs_space, self._action_space = made[0].observation_space, made[0].action_space
+        self._is_box = isinstance(self._obs_space, _box_class())
         self.obs_spec = observation_spec(env_id, self._obs_space)
         self.action_spec = action_spec(env_id, self._action_space)
         if not self.indices:
@@ -249,10 +265,12 @@ class GymEnvs(VecEnvs):
         self._failures[slot] += 1
 
     def _flat(self, obs: Any) -> np.ndarray:
-        from gymnasium.spaces.utils import flatten
-
         if self.obs_spec.is_image:
             return np.asarray(obs)
+        if self._is_box:  # what flatten would do, in a fifth of the time
+            return np.asarray(obs, np.float32).ravel()
+        from gymnasium.spaces.utils import flatten
+
         return np.asarray(flatten(self._obs_space, obs), np.float32)
 
     def _action(self, action: np.ndarray) -> Any:
@@ -260,11 +278,15 @@ class GymEnvs(VecEnvs):
         space = self._action_space
         if isinstance(self.action_spec, Discrete):
             return space.start + int(action)
-        return (
-            np.clip(action, space.low.ravel(), space.high.ravel())
-            .astype(space.dtype)
-            .reshape(space.shape)
-        )
+        low, high = space.low.ravel(), space.high.ravel()
+        clipped = np.minimum(np.maximum(action, low), high)
+        return clipped.astype(space.dtype).reshape(space.shape)
+
+
+def _box_class() -> type:
+    from gymnasium.spaces import Box as GymBox
+
+    return GymBox
 
 
 def observation_spec(env_id: str, space: Any) -> ObservationSpec:

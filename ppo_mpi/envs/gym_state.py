@@ -66,15 +66,15 @@ def get_state(
         next_seed: the seed of its next reset, if one was assigned.
         failures: how often it has raised and was made anew.
     """
-    class_name = _class_name(env)
-    if class_name not in SAVABLE or not _wrappers_are_known(env):
+    kind = class_name(env)
+    if kind not in SAVABLE or not wrappers_are_known(env):
         return None
-    limit = _time_limit(env)
+    limit = time_limit(env)
     state = {
         "format": FORMAT,
         "env": env_id,
-        "class": class_name,
-        "attributes": {name: _encode(getattr(env.unwrapped, name)) for name in SAVABLE[class_name]},
+        "class": kind,
+        "attributes": {name: _encode(getattr(env.unwrapped, name)) for name in SAVABLE[kind]},
         "generator": env.unwrapped.np_random.bit_generator.state,
         "elapsed_steps": None if limit is None else limit._elapsed_steps,
         "obs": _encode(obs),
@@ -101,7 +101,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
     try:
         saved = json.loads(state)
         found = (saved["format"], saved["env"], saved["class"])
-        expected = (FORMAT, env_id, _class_name(env))
+        expected = (FORMAT, env_id, class_name(env))
         if found != expected:
             shown = str(found)[:200]
             raise CheckpointError(f"{whose} is {shown}, this environment {expected}")
@@ -128,7 +128,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
             raise
         what = f"{type(error).__name__} {error}"[:200]
         raise CheckpointError(f"{whose} is damaged: {what}") from error
-    if (parsed.elapsed_steps is None) != (_time_limit(env) is None):
+    if (parsed.elapsed_steps is None) != (time_limit(env) is None):
         raise CheckpointError(f"{whose} and this environment do not both have a time limit")
     if parsed.obs.shape != obs.shape or parsed.obs.dtype != obs.dtype:
         raise CheckpointError(
@@ -145,12 +145,13 @@ def apply_state(env: Any, saved: SavedEnv) -> None:
     for name, value in saved.attributes.items():
         setattr(env.unwrapped, name, value)
     env.unwrapped.np_random.bit_generator.state = saved.generator
-    limit = _time_limit(env)
+    limit = time_limit(env)
     if limit is not None:
         limit._elapsed_steps = saved.elapsed_steps
 
 
-def _class_name(env: Any) -> str:
+def class_name(env: Any) -> str:
+    """Return "module:class" of the environment inside its wrappers."""
     kind = type(env.unwrapped)
     return f"{kind.__module__}:{kind.__qualname__}"
 
@@ -163,13 +164,15 @@ def _wrappers(env: Any) -> list[Any]:
     return found
 
 
-def _wrappers_are_known(env: Any) -> bool:
+def wrappers_are_known(env: Any) -> bool:
+    """Return whether no wrapper changes what the environment does but for a time limit."""
     from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
     return all(type(wrapper) in (OrderEnforcing, TimeLimit) for wrapper in _wrappers(env))
 
 
-def _time_limit(env: Any) -> Any:
+def time_limit(env: Any) -> Any:
+    """Return the wrapper that limits the episodes' length; None without one."""
     from gymnasium.wrappers import TimeLimit
 
     limits = [wrapper for wrapper in _wrappers(env) if isinstance(wrapper, TimeLimit)]

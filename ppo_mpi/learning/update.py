@@ -53,15 +53,18 @@ class Learner:
             algorithm: its loss.
             config: the algorithm's numbers.
             seed: the job's.
-            workers: threads that compute whole environments' gradients, for the same bits on any
-                number of ranks; None computes in the largest pieces that are fast.
+            workers: threads that take a microbatch each; those that are exact take one of a
+                single environment, for the same bits on any number of ranks. None computes in
+                the calling thread.
         """
         self.model = model
         self.workers = workers
         self.loss = algorithm.loss
         self.config = config
         self.seed = seed
-        kind = FlatGradients if workers is None else ExactGradients
+        self.microbatch_size = config.microbatch_size
+        """Samples that go through the network at once; 0 = a rank's share."""
+        kind = ExactGradients if workers is not None and workers.exact else FlatGradients
         self.gradients = kind(model, algorithm.metrics)
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
@@ -160,36 +163,32 @@ def optimizer_step(
     comm.heart.beat("learning")
     gradients = learner.gradients
     gradients.zero()
-    if isinstance(gradients, ExactGradients):
-        add_exact_gradients(learner, gradients, batch, samples, clip_range)
-    else:
-        for piece in microbatches(batch, samples, learner.config.microbatch_size):
+    if learner.workers is None:
+        for piece in microbatches(batch, samples, learner.microbatch_size):
             loss, sums = learner.loss(learner.model, piece, learner.config, clip_range)
             loss.backward()
             gradients.add_statistics(sums, len(piece))
+    else:
+        add_gradients(learner, learner.workers, batch, samples, clip_range)
     means = comm.average_gradients(gradients)  # collective
     means["gradient_norm"] = gradients.clip_norm(learner.config.max_grad_norm)
     learner.optimizer.step()
     return means
 
 
-def add_exact_gradients(
-    learner: Learner,
-    gradients: ExactGradients,
-    batch: Batch,
-    samples: Tensor,
-    clip_range: float,
+def add_gradients(
+    learner: Learner, workers: Workers, batch: Batch, samples: Tensor, clip_range: float
 ) -> None:
-    """Add up this rank's gradients, one environment's samples at a time.
+    """Add up this rank's gradients, a microbatch on each thread at a time.
 
     Args:
-        learner: its model is read.
-        gradients: the terms are added here.
+        learner: its model is read, the terms are added to its gradients.
+        workers: the threads; exact ones take one environment's samples at a time.
         batch: this rank's share.
         samples: [N] int64, this rank's samples of the minibatch.
         clip_range: of the probability ratio.
     """
-    assert learner.workers is not None, "exact gradients are computed by workers"
+    gradients, size = learner.gradients, learner.microbatch_size
 
     def term(piece: Tensor) -> tuple[tuple[Tensor | None, ...], Tensor, int]:
         (minibatch,) = microbatches(batch, piece, 0)
@@ -200,9 +199,11 @@ def add_exact_gradients(
             len(minibatch),
         )
 
-    size = learner.config.microbatch_size
-    pieces = samples_by_environment(samples, batch.returns.shape[1], size)
-    for own, sums, num_samples in learner.workers.map(term, pieces):
+    if workers.exact:
+        pieces = samples_by_environment(samples, batch.returns.shape[1], size)
+    else:
+        pieces = [piece for piece in samples.split(size or max(1, len(samples))) if len(piece)]
+    for own, sums, num_samples in workers.map(term, pieces):
         gradients.add_term(own, sums, num_samples)
 
 

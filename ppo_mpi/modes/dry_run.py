@@ -71,7 +71,7 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
     envs_here = low + bool(rest)
     minibatch = learning.rollout_timesteps / learning.num_minibatches
     share = math.ceil(minibatch * envs_here / num_envs)
-    microbatch = min(learning.microbatch_size or share, share)
+    microbatch = min(run.progress.microbatch_size or share, share)
     num_parameters = sum(p.numel() for p in run.model.parameters())
     envs_spec = run.collector.actor.envs
     rollout_bytes = rollout_memory(

@@ -171,7 +171,7 @@ def rebuild(
 
     on_root(comm, take_over)  # collective
     checkpoint = kept_checkpoint(kept, config, comm)  # collective
-    run = build_run(config, comm)  # collective
+    run = build_run(config, comm, checkpoint.state)  # collective
     fresh = restore(run, checkpoint, comm)  # collective
     progress = run.progress
     lost = kept.world_size - comm.world_size

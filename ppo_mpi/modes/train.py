@@ -70,10 +70,10 @@ def train_command(
         say_finished(opening, comm)
         opening.lock.release()
         return 0
-    run = build_run(config, comm)  # collective
+    checkpoint = opening.checkpoint
+    run = build_run(config, comm, checkpoint.state if checkpoint else None)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
     comm.heart.folder = new_records(opening.run_dir, comm.rank)
-    checkpoint = opening.checkpoint
     logger = open_logger(config, opening.run_dir, comm, checkpoint)
     note_session(opening, comm, logger)  # collective
     if checkpoint is not None:

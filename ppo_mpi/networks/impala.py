@@ -14,6 +14,7 @@ from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks.initialization import initialize_torso
 from ppo_mpi.networks.linear import AlignedLinear
+from ppo_mpi.networks.pooling import MaxPool
 
 CHANNELS = (16, 32, 32)
 
@@ -47,7 +48,7 @@ class Impala(nn.Module):
         for out in channels:
             blocks += [
                 nn.Conv2d(depth, out, 3, padding=1),
-                nn.MaxPool2d(3, stride=2, padding=1),
+                MaxPool(),
                 ResidualBlock(out),
                 ResidualBlock(out),
             ]

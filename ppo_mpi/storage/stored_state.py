@@ -35,6 +35,8 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "timesteps": (_is_count, "a count"),
         "best_return": (lambda value: value is None or is_number(value), "a number"),
         "logger": (_is_logger, "the state of a logger"),
+        "arithmetic": (lambda value: value in ("float32", "bfloat16"), "float32 or bfloat16"),
+        "microbatch_size": (_is_count, "a count"),
     }
     if "tags" in state:
         checks["tags"] = (_are_tags, "a list of tags")

@@ -82,6 +82,16 @@ def test_threads_change_no_bits():
         assert torch.equal(values, again_values)
 
 
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_workers_that_need_not_be_exact_share_the_rows(count):
+    model, obs = model_of(SPECS["image"]), observations(SPECS["image"], count)
+    outputs, values = outputs_in_rows(model, obs, Workers(3, exact=False))
+    with torch.no_grad():
+        expected_outputs, expected_values = model.outputs(obs)
+    torch.testing.assert_close(outputs, expected_outputs)
+    torch.testing.assert_close(values, expected_values)
+
+
 def test_a_rank_without_observations_gets_empty_outputs():
     outputs, values = outputs_in_rows(model_of(SPECS["vector of 3"]), torch.zeros(0, 3), Workers(1))
     assert outputs.shape == (0, 5)
@@ -94,7 +104,7 @@ def test_workers_keep_the_order(threads):
         time.sleep(0.02 / (number + 1))
         return number * number
 
-    assert list(Workers(threads).map(slow_first, range(6))) == [0, 1, 4, 9, 16, 25]
+    assert list(Workers(threads).map(slow_first, range(9))) == [n * n for n in range(9)]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -112,7 +112,9 @@ def test_an_update_is_adam_on_the_clipped_gradient_of_each_minibatchs_mean_loss(
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-@pytest.mark.parametrize("workers", [None, Workers(1)], ids=["flat", "exact"])
+@pytest.mark.parametrize(
+    "workers", [None, Workers(2, exact=False), Workers(1)], ids=["flat", "threads", "exact"]
+)
 def test_accumulation_over_microbatches_does_not_change_the_gradient(size, workers):
     whole = make_learner()
     pieces = make_learner(replace(CONFIG, microbatch_size=size), workers)
@@ -131,6 +133,17 @@ def test_threads_change_no_bits_of_an_update():
     first = parameters_of(learners[0].model)
     assert all(torch.equal(parameters_of(learner.model), first) for learner in learners)
     assert metrics[0] == metrics[1] == metrics[2]
+
+
+def test_threads_that_take_microbatches_give_the_bits_of_one():
+    config = replace(CONFIG, microbatch_size=3)
+    learners = [make_learner(config)]
+    learners += [make_learner(config, Workers(threads, exact=False)) for threads in (1, 2, 3)]
+    batch = make_batch(learners[0].model)
+    metrics = [run_update(learner, batch) for learner in learners]
+    first = parameters_of(learners[0].model)
+    assert all(torch.equal(parameters_of(learner.model), first) for learner in learners)
+    assert all(found == metrics[0] for found in metrics)
 
 
 def test_the_epochs_end_after_the_one_whose_kl_is_above_the_target():
