@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ppo_mpi.config import ProcgenConfig
 from ppo_mpi.envs.base import Discrete, ObservationSpec
+from ppo_mpi.envs.procgen_pictures import LIBRARIES
 from ppo_mpi.envs.procgen_state import LAST_LEVEL_SEED
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import PROCGEN_GAMES, unknown_name
@@ -87,14 +89,19 @@ def make_engine(
     if config.distribution_mode == "exploration":
         # It is one fixed level, and the library refuses to be told the levels.
         del settings["num_levels"], settings["start_level"]
-    engine = _engine_class()(
-        num=num,
-        env_name=game,
-        rand_seed=rand_seed,
-        num_threads=num_threads,
-        render_mode="rgb_array" if render else None,
-        **settings,
-    )
+    engine_class, package = _engine_class()
+    with LIBRARIES.for_game(game, package) as library:
+        engine = engine_class(
+            library.folder,
+            num=num,
+            env_name=game,
+            rand_seed=rand_seed,
+            num_threads=num_threads,
+            render_mode="rgb_array" if render else None,
+            resource_root=library.pictures,
+            **settings,
+        )
+        library.handle = engine._c_lib
     # An engine that nobody closed is closed by the garbage collector, at any moment. The first
     # look-up of a function in the library takes a lock that the interrupted code may hold: a
     # deadlock, unless the look-up is done here.
@@ -137,16 +144,28 @@ def _check_mode(game: str, config: ProcgenConfig) -> None:
         )
 
 
-def _engine_class() -> Any:
+def _engine_class() -> tuple[Any, Path]:
+    """Return the engine's class, which takes the folder of its library first, and its package."""
     try:
         import gym_notices.notices
 
         # gym prints a banner of four lines on every rank otherwise.
         gym_notices.notices.notices.clear()
-        from procgen import ProcgenGym3Env
+        import procgen
+        from gym3.libenv import CEnv
     except ImportError as error:
         raise MissingPackageError(
             f"Procgen's games need the package procgen ({error}): pip install procgen-mirror "
             "(Python 3.11 and 3.12, Linux on x86-64) or pip install procgen (Python 3.10)"
         ) from error
-    return ProcgenGym3Env
+
+    class FromLibrary(CEnv):
+        def __init__(self, lib_dir: str, **arguments: Any) -> None:
+            super().__init__(lib_dir=self.library or lib_dir, **arguments)
+
+    class Engine(procgen.ProcgenGym3Env, FromLibrary):
+        def __init__(self, library: str, **arguments: Any) -> None:
+            self.library = library
+            super().__init__(**arguments)
+
+    return Engine, Path(procgen.__file__).parent

@@ -1,0 +1,117 @@
+"""Which of Procgen's pictures a process loads: those of its game.
+
+The engine loads the backgrounds of all games, once in a process: more than a second and 300 MB on
+every rank. Those that a game never shows are a single pixel here. What the game shows is the same
+to the bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDERS = frozenset(
+    f"{name}_backgrounds{number}"
+    for name, number in (
+        ("platform", ""), ("platform", "_2"), ("space", ""), ("topdown", ""), ("water", ""),
+    )
+)  # fmt: skip
+"""Folders of large pictures; nearly all of the memory."""
+
+_MIXED = ("platform_backgrounds", "platform_backgrounds_2", "space_backgrounds")
+# Found by leaving each folder out in turn and comparing what hundreds of levels look like, in
+# all modes.
+SHOWN: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("bigfish", "plunder"), ("water_backgrounds",)),
+    **dict.fromkeys(("bossfight", "caveflyer", "starpilot"), ("space_backgrounds",)),
+    **dict.fromkeys(
+        ("chaser", "dodgeball", "fruitbot", "heist", "leaper", "maze"), ("topdown_backgrounds",)
+    ),
+    **dict.fromkeys(("climber", "coinrun", "jumper", "miner", "ninja"), _MIXED),
+}
+
+# A picture of one black pixel.
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000b49"
+    "44415478da636000020000050001e9fadcd80000000049454e44ae426082"
+)
+
+
+@dataclass
+class Library:
+    """One copy of the engine's library in this process."""
+
+    folder: str
+    """Where it lies."""
+    pictures: str
+    """Where it takes the pictures from when its first engine is made."""
+    shown: frozenset[str]
+    """The folders in ``FOLDERS`` of which it loads more than a pixel."""
+    handle: Any = None
+    """Keeps it from being unloaded."""
+
+
+class Libraries:
+    """The copies of the engine's library in this process, each with the pictures it has loaded.
+
+    A second game that shows other folders gets a copy of its own.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: list[Library] = []
+        self._copies: list[tempfile.TemporaryDirectory[str]] = []  # removed at the exit
+
+    @contextlib.contextmanager
+    def for_game(self, game: str, package: Path) -> Iterator[Library]:
+        """Yield the library to make an engine with; its ``handle`` is set by who makes one.
+
+        Args:
+            game: one of the 16 games.
+            package: the folder of the package procgen.
+        """
+        assets, prebuilt = package / "data" / "assets", package / "data" / "prebuilt"
+        shown = frozenset(SHOWN[game])
+        is_known = prebuilt.is_dir() and all((assets / name).is_dir() for name in FOLDERS)
+        for library in self._loaded:
+            if shown <= library.shown:
+                yield library
+                return
+        if not is_known:  # another version of the package
+            shown, pictures = FOLDERS, assets
+            yield (library := Library(str(prebuilt), f"{pictures}{os.sep}", shown))
+            self._loaded.append(library)
+            return
+        with tempfile.TemporaryDirectory(prefix="ppo_mpi-procgen-") as folder:
+            slim = Path(folder) / "assets"
+            slim_copy(assets, slim, FOLDERS - shown)
+            place = prebuilt if not self._loaded else self._copy(prebuilt)
+            yield (library := Library(str(place), f"{slim}{os.sep}", shown))
+        self._loaded.append(library)
+
+    def _copy(self, prebuilt: Path) -> Path:
+        """Return a folder with a copy of the library: the same file would be the same library."""
+        self._copies.append(tempfile.TemporaryDirectory(prefix="ppo_mpi-procgen-"))
+        return Path(shutil.copytree(prebuilt, Path(self._copies[-1].name) / "library"))
+
+
+LIBRARIES = Libraries()
+"""Of this process: what a library has loaded stays."""
+
+
+def slim_copy(assets: Path, target: Path, without: frozenset[str]) -> None:
+    """Make a folder like ``assets``, of links, with one pixel for each picture in ``without``."""
+    target.mkdir()
+    (target / "pixel.png").write_bytes(PIXEL)
+    for entry in sorted(assets.iterdir()):
+        if entry.name not in without:
+            (target / entry.name).symlink_to(entry)
+            continue
+        (target / entry.name).mkdir()
+        for picture in entry.iterdir():
+            (target / entry.name / picture.name).symlink_to(target / "pixel.png")
