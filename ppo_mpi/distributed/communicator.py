@@ -47,6 +47,8 @@ class Communicator:
         """What this rank is doing."""
         self.seconds = 0.0
         """Time spent in collectives so far, waiting for other ranks included."""
+        self.messages = 0
+        """Collectives so far."""
         self.node_affinities: list[frozenset[int]] = [available_cores()]
         """The cores that each rank of this node may run on."""
         self.hosts: list[str] = [socket.gethostname()]

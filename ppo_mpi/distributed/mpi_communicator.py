@@ -104,6 +104,7 @@ class MpiCommunicator(Communicator):
                     self._wait_a_little(time.monotonic() - began, what)
         self.heart.waiting_for = ""
         self.seconds += time.monotonic() - began
+        self.messages += 1
 
     def _wait_a_little(self, waited: float, what: str) -> None:
         if 0 < self._timeout < waited:

@@ -66,6 +66,9 @@ class Hosts:
         """Return the network namespace of a host."""
         return f"{self._bridge}{name}"
 
+    def _cable(self, index: int) -> str:
+        return f"v{index}{self._bridge}"
+
     def address(self, name: str) -> str:
         """Return the host's address."""
         return f"{self._prefix}.{10 + self.names.index(name)}"
@@ -83,7 +86,7 @@ class Hosts:
         lines = ["127.0.0.1 localhost", f"{self.gateway} {os.uname().nodename}"]
         lines += [f"{self.address(name)} {name}" for name in self.names]
         for index, name in enumerate(self.names):
-            namespace, cable = self.namespace(name), f"v{index}{self._bridge}"
+            namespace, cable = self.namespace(name), self._cable(index)
             _run("ip", "netns", "add", namespace)
             _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0",
                  "netns", namespace)  # fmt: skip
@@ -133,7 +136,9 @@ class Hosts:
         deadline = time.monotonic() + 5
         while any(self.pids(name) for name in self.names) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for name in self.names:
+        for index, name in enumerate(self.names):
+            # A namespace's own cards go some time after it, and the next hosts want their names.
+            subprocess.run(["ip", "link", "del", self._cable(index)], capture_output=True)
             subprocess.run(["ip", "netns", "del", self.namespace(name)], capture_output=True)
             shutil.rmtree(Path("/etc/netns") / self.namespace(name), ignore_errors=True)
         subprocess.run(["ip", "link", "del", self._bridge], capture_output=True)
