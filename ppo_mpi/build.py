@@ -132,7 +132,11 @@ def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> Observati
     return ObservationNormalizer(envs.obs_spec.shape, config.learning.observation_clip)
 
 
-def make_workers(config: TrainConfig, device: torch.device, is_image: bool) -> Workers | None:
+SMALL_NETWORK = 100_000
+"""Parameters below which a vector's network is so fast that threads only wait for each other."""
+
+
+def make_workers(config: TrainConfig, model: ActorCritic, device: torch.device) -> Workers | None:
     """Return the threads that share this rank's work; None where one alone is as fast.
 
     Torch itself is told to use one thread then: the threads take whole batches instead. They are
@@ -144,7 +148,9 @@ def make_workers(config: TrainConfig, device: torch.device, is_image: bool) -> W
         torch.set_num_threads(1)
     if exact:
         return Workers(threads)
-    if device.type == "cpu" and is_image and threads > 1:
+    size = sum(parameter.numel() for parameter in model.parameters())
+    is_small = size < SMALL_NETWORK and not model.obs_spec.is_image
+    if device.type == "cpu" and threads > 1 and not is_small:
         return Workers(threads, exact=False)
     return None
 
@@ -174,15 +180,14 @@ def build_run(
     indices = comm.shard(config.environment.num_envs)
     envs = make_envs(config, indices, seed, "train", restart_failed=restart)
     normalizer = make_observation_normalizer(config, envs)
-    workers = make_workers(config, device, envs.obs_spec.is_image)
-    model = make_model(config, envs, device, str(chosen["arithmetic"]) if chosen else "")
+    chosen = chosen or {}
+    model = make_model(config, envs, device, str(chosen.get("arithmetic", "")))
+    workers = make_workers(config, model, device)
     comm.broadcast_module(model)  # collective
     algorithm = lookup("algorithm", ALGORITHMS, learning.algorithm)
     learner = Learner(model, algorithm, learning, seed, workers)
-    if chosen:
-        learner.microbatch_size = int(chosen["microbatch_size"])
-    else:
-        learner.microbatch_size = choose_microbatch_size(config, learner, comm)  # collective
+    before = chosen.get("microbatch_size")
+    learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective
     progress = Progress(
         arithmetic=str(model.precision).removeprefix("torch."),
         microbatch_size=learner.microbatch_size,

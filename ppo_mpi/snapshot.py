@@ -58,6 +58,8 @@ def environments_of(run: Run) -> dict[str, bytes]:
     """Return the states of this rank's environments; without those that cannot be saved."""
     states = {}
     for actor in run.actors:
+        if not actor.started:  # there are no episodes yet
+            continue
         split, envs = actor.tracker.split, actor.envs
         for index, state in zip(envs.indices, envs.get_states(), strict=True):
             if state is not None:
@@ -302,6 +304,8 @@ def _restore_actor(actor: Actor, checkpoint: Checkpoint) -> list[int]:
     split, indices = actor.tracker.split, actor.envs.indices
     actor.tracker.load_state_dict(checkpoint.state[f"{split}_episodes"])
     states = [checkpoint.environments.get(environment_key(split, i)) for i in indices]
+    if checkpoint.state["iteration"] == 0 and not any(states):
+        return []  # the first rollout begins the episodes, as in any run
     fresh = actor.envs.set_states(states, checkpoint.state["iteration"])
     actor.tracker.forget(fresh)
     actor.started = True

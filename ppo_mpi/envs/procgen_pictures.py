@@ -48,7 +48,7 @@ class Library:
     """One copy of the engine's library in this process."""
 
     folder: str
-    """Where it lies."""
+    """Where it lies; empty where the package builds it."""
     pictures: str
     """Where it takes the pictures from when its first engine is made."""
     shown: frozenset[str]
@@ -66,6 +66,7 @@ class Libraries:
     def __init__(self) -> None:
         self._loaded: list[Library] = []
         self._copies: list[tempfile.TemporaryDirectory[str]] = []  # removed at the exit
+        self._is_used = False
 
     @contextlib.contextmanager
     def for_game(self, game: str, package: Path) -> Iterator[Library]:
@@ -82,26 +83,46 @@ class Libraries:
             if shown <= library.shown:
                 yield library
                 return
-        if not is_known:  # another version of the package
-            shown, pictures = FOLDERS, assets
-            yield (library := Library(str(prebuilt), f"{pictures}{os.sep}", shown))
-            self._loaded.append(library)
-            return
-        with tempfile.TemporaryDirectory(prefix="ppo_mpi-procgen-") as folder:
-            slim = Path(folder) / "assets"
-            slim_copy(assets, slim, FOLDERS - shown)
-            place = prebuilt if not self._loaded else self._copy(prebuilt)
-            yield (library := Library(str(place), f"{slim}{os.sep}", shown))
+        place = ""
+        if prebuilt.is_dir():
+            # What a failed attempt has loaded is not known: then, too, another copy.
+            place = str(self._copy(prebuilt) if self._is_used else prebuilt)
+        self._is_used = True
+        with contextlib.ExitStack() as cleanup:
+            pictures = assets
+            try:
+                if is_known:
+                    folder = cleanup.enter_context(_temporary_folder())
+                    slim_copy(assets, Path(folder) / "assets", FOLDERS - shown)
+                    pictures = Path(folder) / "assets"
+            except OSError:  # no room for links, or a file system without them
+                pictures = assets
+            if pictures == assets:
+                shown = FOLDERS
+            yield (library := Library(place, f"{pictures}{os.sep}", shown))
         self._loaded.append(library)
 
     def _copy(self, prebuilt: Path) -> Path:
         """Return a folder with a copy of the library: the same file would be the same library."""
-        self._copies.append(tempfile.TemporaryDirectory(prefix="ppo_mpi-procgen-"))
+        self._copies.append(_temporary_folder())
         return Path(shutil.copytree(prebuilt, Path(self._copies[-1].name) / "library"))
 
 
+# Module state, as the engine's own: what a library has loaded in this process stays.
 LIBRARIES = Libraries()
-"""Of this process: what a library has loaded stays."""
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that goes at the end of a block, or of the process.
+
+    Raises:
+        OSError: there is none whose name the engine understands.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="ppo_mpi-procgen-")
+    if not folder.name.isascii():  # names are handed on by their number of letters, not of bytes
+        folder.cleanup()
+        raise OSError(f"the name of {folder.name} is not plain ASCII")
+    return folder
 
 
 def slim_copy(assets: Path, target: Path, without: frozenset[str]) -> None:

@@ -5,6 +5,7 @@ Axes: N samples.
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -16,44 +17,68 @@ from ppo_mpi.envs.base import Discrete
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.learning.update import Learner
 
-SIZES = (32, 64, 128, 256)
-USUAL = 128
+SIZES = (32, 64, 128)
+"""Larger ones take more memory, and were no faster."""
+USUAL = SIZES[-1]
 """Taken unless another is clearly faster: timings differ from run to run."""
 CLEARLY = 0.95
 FIXED = 256
 """Where the bits must not depend on the machine; one environment has hardly more of a minibatch."""
-SAMPLES = 256
-"""Measured for each size and thread."""
+ON_DEVICE = 4_096
+"""Images that go through a GPU at once: some GiB of activations."""
+NUMBERS = USUAL * 64 * 64 * 3
+"""Of the images that go through at once on a thread: there are fewer of large ones."""
+MEASURED = 256
+"""Samples that are measured with each size on each thread."""
 
 
-def choose_microbatch_size(config: TrainConfig, learner: Learner, comm: Communicator) -> int:
-    """Return the size that a run begins with. Collective.
+def choose_microbatch_size(
+    config: TrainConfig, learner: Learner, comm: Communicator, before: int | None = None
+) -> int:
+    """Return the size that a run takes. Collective.
 
     Args:
         config: of the run; a size in it is taken.
         learner: its model and threads are used, and left as they were.
         comm: all ranks measure at the same time, as they share caches; rank 0's choice counts.
+        before: what the run has chosen when it began; taken again, but not on another device.
 
     Returns:
-        samples; 0 = all at once, for vectors and on devices, where more is always faster.
+        samples; 0 = all at once.
     """
     asked = config.learning.microbatch_size
     if asked:
         return asked
-    model, workers = learner.model, learner.workers
+    is_image = learner.model.obs_spec.is_image
+    on_processor = next(learner.model.parameters()).device.type == "cpu"
+    is_for_images = before is not None and 0 < before <= FIXED
+    if before is not None and (not is_image or is_for_images == on_processor):
+        return before
+    workers = learner.workers
     if workers is not None and workers.exact:
         return FIXED
-    if not model.obs_spec.is_image or next(model.parameters()).device.type != "cpu":
-        return 0
-    share = config.learning.rollout_timesteps // config.learning.num_minibatches
-    most = max(1, share // comm.world_size)
-    sizes = [size for size in SIZES if size <= most]
-    seconds = {size: _seconds_per_sample(learner, size) for size in sizes}
-    chosen = USUAL if USUAL in sizes else most
-    for size in sizes:
-        if chosen in seconds and seconds[size] < CLEARLY * seconds[chosen]:
+    if not on_processor:
+        return ON_DEVICE if is_image else 0
+    share = config.learning.rollout_timesteps / config.learning.num_minibatches / comm.world_size
+    # Every thread has something to do.
+    most = max(1, math.ceil(share / (workers.threads if workers is not None else 1)))
+    if not is_image:
+        return 0 if workers is None else most
+    return int(comm.broadcast_object(_fastest(learner, most)))  # collective
+
+
+def _fastest(learner: Learner, most: int) -> int:
+    """Return the size, up to ``most``, with which a sample takes the least time."""
+    numbers = math.prod(learner.model.obs_spec.shape)
+    most = min(most, max(1, NUMBERS // numbers))
+    if most < USUAL:
+        return most
+    seconds = {size: _seconds_per_sample(learner, size) for size in SIZES}
+    chosen = USUAL
+    for size in SIZES:
+        if seconds[size] < CLEARLY * seconds[chosen]:
             chosen = size
-    return int(comm.broadcast_object(chosen))  # collective
+    return chosen
 
 
 def _seconds_per_sample(learner: Learner, size: int) -> float:
@@ -66,7 +91,7 @@ def _seconds_per_sample(learner: Learner, size: int) -> float:
         return torch.autograd.grad(loss, learner.gradients.parameters, allow_unused=True)
 
     threads = learner.workers.threads if learner.workers is not None else 1
-    pieces = range(threads * max(1, SAMPLES // size))
+    pieces = range(threads * MEASURED // size)
     run = learner.workers.map if learner.workers is not None else map
     work(0)  # the first one of a shape prepares the kernels
     begin = time.perf_counter()

@@ -48,6 +48,7 @@ def doctor_command(config: DoctorConfig) -> int:
     checks: list[Callable[[], Finding]] = [
         check_python,
         check_torch,
+        check_kernels,
         check_gpu,
         check_mpi_library,
         check_launcher,
@@ -115,6 +116,18 @@ def check_torch() -> Finding:
     if status:
         return Finding("FAIL", "torch", f"{text}; pip install 'torch>=2.2' 'numpy<2'")
     return Finding("OK", "torch", text)
+
+
+def check_kernels() -> Finding:
+    """Check whether the faster max-pooling was built when ppo_mpi was installed."""
+    code = "from ppo_mpi.networks.pooling import kernels; print(kernels() is not None)"
+    status, text = _python(code)
+    if status or text.strip() != "True":
+        return Finding(
+            "WARN", "kernels", "not built, so bfloat16 images train slower by a sixth; "
+            "apt install gcc libc6-dev, and pip install ppo_mpi again",
+        )  # fmt: skip
+    return Finding("OK", "kernels", "max-pooling in bfloat16")
 
 
 def check_gpu() -> Finding:

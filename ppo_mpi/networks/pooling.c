@@ -125,8 +125,10 @@ INLINE uint16_t plus(uint16_t a, uint16_t b) {
     return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-/* The part of gradient g that goes back to a place. */
-INLINE uint16_t share(uint16_t g, uint8_t taken, uint8_t place) { return taken == place ? g : 0; }
+/* The part of gradient g that goes back to a place; as if added to 0, so that -0 becomes 0. */
+INLINE uint16_t share(uint16_t g, uint8_t taken, uint8_t place) {
+    return (taken == place) & (g != 0x8000) ? g : 0;
+}
 
 /* The gradient of one row of x: of its even and of its odd numbers, [W' * C] each.
  * g, p: gradient and places of the windows above it, in which the row is the one whose places

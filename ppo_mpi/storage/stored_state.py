@@ -35,13 +35,14 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "timesteps": (_is_count, "a count"),
         "best_return": (lambda value: value is None or is_number(value), "a number"),
         "logger": (_is_logger, "the state of a logger"),
+    }
+    later: dict[str, tuple[Callable[[Any], bool], str]] = {  # older checkpoints lack them
+        "tags": (_are_tags, "a list of tags"),
+        "losses": (_are_losses, "a list of losses"),
         "arithmetic": (lambda value: value in ("float32", "bfloat16"), "float32 or bfloat16"),
         "microbatch_size": (_is_count, "a count"),
     }
-    if "tags" in state:
-        checks["tags"] = (_are_tags, "a list of tags")
-    if "losses" in state:
-        checks["losses"] = (_are_losses, "a list of losses")
+    checks |= {name: check for name, check in later.items() if name in state}
     episodes = {"train_episodes": num_envs, "test_episodes": config.environment.num_test_envs}
     for name, number in episodes.items():
         if number:

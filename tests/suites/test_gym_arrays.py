@@ -133,6 +133,24 @@ def test_another_time_limit_is_respected():
         del gymnasium.registry["CartPoleShort-v0"]
 
 
+def test_two_time_limits_are_left_to_gymnasium():
+    gymnasium.register("CartPoleTwice-v0", entry_point=cart_pole_of_five, max_episode_steps=9)
+    gymnasium.register("CartPoleOnce-v0", entry_point=cart_pole_of_five)
+    try:
+        for name in ("CartPoleTwice-v0", "CartPoleOnce-v0"):
+            envs = begun(name)
+            assert type(envs) is GymEnvs
+            ends = [envs.step(np.zeros(6, np.int64)).truncated.all() for _ in range(5)]
+            assert ends == [False] * 4 + [True]
+    finally:
+        del gymnasium.registry["CartPoleTwice-v0"], gymnasium.registry["CartPoleOnce-v0"]
+
+
+def cart_pole_of_five(**arguments: Any) -> Any:
+    inner = gymnasium.make("CartPole-v1", **arguments).unwrapped
+    return gymnasium.wrappers.TimeLimit(inner, max_episode_steps=5)
+
+
 def begun(task: str) -> VecEnvs:
     envs = make(task)
     envs.reset()

@@ -115,6 +115,40 @@ def test_a_library_serves_all_games_whose_pictures_it_has(tmp_path):
     assert not Path(first.pictures).exists()
 
 
+def test_without_a_place_for_links_all_pictures_are_loaded(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with Libraries().for_game("maze", package(tmp_path, FOLDERS)) as library:
+        assert library.pictures == f"{tmp_path}/data/assets/"
+        assert library.shown == FOLDERS
+
+
+def test_a_folder_that_the_engine_cannot_name_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "größer").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "größer"))
+    with Libraries().for_game("maze", package(tmp_path, FOLDERS)) as library:
+        assert library.pictures == f"{tmp_path}/data/assets/"
+    assert list((tmp_path / "größer").iterdir()) == []
+
+
+def test_after_a_failure_the_library_is_not_trusted(tmp_path):
+    libraries, known = Libraries(), package(tmp_path, FOLDERS)
+    with pytest.raises(KeyboardInterrupt), libraries.for_game("maze", known) as first:
+        raise KeyboardInterrupt
+    with libraries.for_game("starpilot", known) as second:
+        assert second.folder != first.folder
+
+
+def test_a_library_that_the_package_builds_itself_is_left_to_it(tmp_path):
+    known = package(tmp_path, FOLDERS)
+    (known / "data" / "prebuilt" / "libenv.so").unlink()
+    (known / "data" / "prebuilt").rmdir()
+    with Libraries().for_game("maze", known) as library:
+        assert library.folder == ""
+
+
 def test_another_version_of_the_package_loads_all_it_has(tmp_path):
     libraries, other = Libraries(), package(tmp_path, frozenset({"new_backgrounds"}))
     with libraries.for_game("maze", other) as library:

@@ -31,6 +31,21 @@ def test_a_run_goes_on_with_what_was_chosen_when_it_began(arithmetic, monkeypatc
     run.close()
 
 
+def test_a_wide_network_is_shared_by_threads_and_a_small_one_is_not(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    wide = with_values(CONFIG, {"hidden_sizes": (512, 512)})
+    for config, threads in ((CONFIG, None), (wide, 2)):
+        run = build_run(config, COMM)
+        assert (run.learner.workers and run.learner.workers.threads) == threads
+        run.close()
+
+
+def test_a_checkpoint_from_before_these_choices_goes_on():
+    run = build_run(with_values(CONFIG, {"microbatch_size": 256}), COMM, {"iteration": 3})
+    assert run.learner.microbatch_size == 256
+    run.close()
+
+
 def test_what_is_asked_for_by_name_wins_over_what_was_chosen():
     config = with_values(CONFIG, {"precision": "float32"})
     run = build_run(config, COMM, {"arithmetic": "bfloat16", "microbatch_size": 3})

@@ -32,6 +32,7 @@ def test_a_command_apart_returns_its_output_its_last_complaint_or_that_it_hangs(
 def test_python_and_torch_are_fine_where_the_tests_run():
     assert doctor.check_python().level in ("OK", "WARN")
     assert doctor.check_torch().level == "OK"
+    assert doctor.check_kernels().level in ("OK", "WARN")
 
 
 def test_ranks_that_do_not_find_each_other_are_a_failure(tmp_path, monkeypatch):

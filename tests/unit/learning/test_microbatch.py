@@ -44,22 +44,44 @@ def test_a_size_is_measured_for_images_and_nothing_is_changed_by_it(workers):
 
 
 @pytest.mark.parametrize(
-    ("faster", "factor", "chosen"), [(32, 0.9, 32), (256, 0.5, 256), (32, 0.97, USUAL)]
+    ("faster", "factor", "chosen"), [(32, 0.9, 32), (64, 0.5, 64), (32, 0.97, USUAL)]
 )
 def test_another_than_the_usual_size_must_be_clearly_faster(faster, factor, chosen, monkeypatch):
     with_seconds(monkeypatch, dict.fromkeys(SIZES, 1.0) | {faster: factor})
     assert choose_microbatch_size(CONFIG, make_learner(IMAGES), Communicator()) == chosen
 
 
-def test_no_size_is_larger_than_a_ranks_share():
-    config = replace(CONFIG, learning=replace(CONFIG.learning, num_minibatches=256))
-    assert choose_microbatch_size(config, make_learner(IMAGES), Communicator()) == 16
+@pytest.mark.parametrize(("threads", "size"), [(1, 64), (2, 32), (3, 22)])
+def test_every_thread_has_a_part_of_a_ranks_share(threads, size):
+    config = replace(CONFIG, learning=replace(CONFIG.learning, num_minibatches=64))
+    learner = make_learner(IMAGES, Workers(threads, exact=False))
+    assert choose_microbatch_size(config, learner, Communicator()) == size
+
+
+def test_there_are_fewer_of_large_images(monkeypatch):
+    with_seconds(monkeypatch, {})
+    learner = make_learner(ObservationSpec((160, 160, 3), "uint8"))
+    assert choose_microbatch_size(CONFIG, learner, Communicator()) == 20
+
+
+@pytest.mark.parametrize(("before", "chosen"), [(32, 32), (4096, USUAL), (0, USUAL)])
+def test_a_run_goes_on_with_its_size_unless_that_was_for_another_device(
+    before, chosen, monkeypatch
+):
+    with_seconds(monkeypatch, dict.fromkeys(SIZES, 1.0))
+    learner = make_learner(IMAGES)
+    assert choose_microbatch_size(CONFIG, learner, Communicator(), before) == chosen
 
 
 @pytest.mark.parametrize(
     ("spec", "workers", "chosen"),
-    [(VECTORS, None, 0), (VECTORS, Workers(1), FIXED), (IMAGES, Workers(2), FIXED)],
-    ids=["vectors", "exact vectors", "exact images"],
+    [
+        (VECTORS, None, 0),
+        (VECTORS, Workers(4, exact=False), 128),
+        (VECTORS, Workers(1), FIXED),
+        (IMAGES, Workers(2), FIXED),
+    ],
+    ids=["vectors", "vectors on threads", "exact vectors", "exact images"],
 )
 def test_nothing_is_measured_where_it_makes_no_difference_or_must_not(
     spec, workers, chosen, monkeypatch

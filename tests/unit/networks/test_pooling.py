@@ -39,7 +39,7 @@ def gradient(pool, x: Tensor, seed: int = 1) -> Tensor:
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     y = pool(x)
     random = torch.Generator().manual_seed(seed)
-    weights = torch.randn(y.shape, generator=random).bfloat16()
+    weights = torch.randn(y.shape, generator=random).mul(2).round().bfloat16()  # some are -0
     weights = weights.contiguous(memory_format=torch.channels_last)
     return torch.autograd.grad(y, x, weights)[0]
 
@@ -49,7 +49,8 @@ def gradient(pool, x: Tensor, seed: int = 1) -> Tensor:
 def test_the_kernels_give_torchs_bits(shape):
     x = images(*shape)
     assert torch.equal(MaxPool()(x), pooled_by_torch(x))
-    assert torch.equal(gradient(MaxPool(), x), gradient(pooled_by_torch, x))
+    ours, torchs = gradient(MaxPool(), x), gradient(pooled_by_torch, x)
+    assert torch.equal(ours.view(torch.int16), torchs.view(torch.int16))
     assert MaxPool()(x).is_contiguous(memory_format=torch.channels_last)
 
 
