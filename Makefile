@@ -14,7 +14,7 @@ TEST  := $(VENV)/.installed-for-tests
 # The same packages over the other MPI library, for tests on both.
 OTHER := .venv-openmpi
 OTHER_TEST := $(OTHER)/.installed-for-tests
-NEEDS := setup.py constraints.txt pyproject.toml
+NEEDS := setup.py constraints.txt pyproject.toml ppo_mpi/networks/pooling.c
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -88,8 +88,14 @@ test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
 soak: $(OTHER_TEST) ## half an hour (MINUTES=30) of random faults; what they did is printed
 	$(BIN)/python tests/faults/soak.py --minutes $(MINUTES) $(ARGS)
 
-bench: $(TEST) ## measure timesteps per second on 1 and 2 ranks
-	$(BIN)/python benchmarks/throughput.py --ranks 1,2 --iterations 5 $(ARGS)
+# Short forms: figures to compare two states of the sources by. The scripts' own defaults take longer.
+SHORT := --num-envs 32 --rollout-timesteps 2048
+
+bench: $(TEST) ## speed, scaling, memory, start-up, in short: under five minutes
+	$(BIN)/python benchmarks/throughput.py --ranks 1,2 --iterations 3 $(SHORT) $(ARGS)
+	$(BIN)/python benchmarks/scaling.py --ranks 1,2 --iterations 2 $(SHORT) $(ARGS)
+	$(BIN)/python benchmarks/memory.py --preset procgen-easy --ranks 8 $(ARGS)
+	$(BIN)/python benchmarks/startup.py --ranks 1,2 --env coinrun,CartPole-v1 --repeats 2 $(ARGS)
 
 clean: ## remove .venv, caches and what builds leave; runs and videos stay
 	rm -rf $(VENV) $(OTHER) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,132 @@
+"""Each benchmark does its work once, on the smallest job; how fast it is, is not asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobs import job_environment
+from on_ranks import find_mpirun
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SHAPE = ("--num-envs", "4", "--rollout-timesteps", "64", "--num-minibatches", "2")
+CARTPOLE = ("--env", "CartPole-v1", "--preset", "cartpole", *SHAPE)
+
+needs_mpirun = pytest.mark.skipif(
+    find_mpirun() is None, reason="needs an MPI launcher: pip install mpich"
+)
+needs_linux = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="only Linux tells the peak of the memory"
+)
+
+
+def run_benchmark(script: str, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a benchmark as a user would, from another folder's point of view."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *words],
+        env=job_environment(), capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def figures(path: Path) -> dict[str, Any]:
+    """Return what a benchmark wrote, after a look at what every one writes."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert f"--json {path}" in content["machine"]["command"]
+    assert len(content["machine"]["load_before"]) == 3
+    return content
+
+
+def test_throughput_measures_every_round(tmp_path):
+    path = tmp_path / "speed.json"
+    words = ("--iterations", "3", "--rounds", "2", "--warmup", "0", "--json", str(path))
+    done = run_benchmark("throughput.py", *CARTPOLE, *words)
+    (result,) = figures(path)["results"]
+    assert len(result["iterations"]) == 3
+    assert figures(path)["timesteps_per_second"] == result["timesteps_per_second"] > 0
+    assert result["timesteps_per_iteration"] == 64
+    assert done.stdout.splitlines()[1].split()[:3] == ["1", "1", "float32"]
+
+
+@needs_mpirun
+def test_scaling_compares_one_rank_with_two(tmp_path):
+    path = tmp_path / "scaling.json"
+    words = ("--iterations", "1", "--warmup", "0", "--json", str(path))
+    done = run_benchmark("scaling.py", *CARTPOLE, *words)
+    results = figures(path)["results"]
+    assert [(r["kind"], r["ranks"]) for r in results] == [
+        ("strong", 1), ("strong", 2), ("weak", 1), ("weak", 2)
+    ]  # fmt: skip
+    assert [r["timesteps_per_iteration"] for r in results] == [64, 64, 64, 128]
+    assert {r["threads"] for r in results} == {1}
+    assert [r["efficiency"] for r in results if r["ranks"] == 1] == [1.0, 1.0]
+    assert all(0 < r["communication_share"] < 1 for r in results if r["ranks"] == 2)
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:5]] == ["strong"] * 2 + [
+        "weak"
+    ] * 2
+
+
+@needs_linux
+def test_memory_shows_the_peak_after_each_stage(tmp_path):
+    path = tmp_path / "memory.json"
+    run_benchmark("memory.py", *CARTPOLE, "--ranks", "2", "--json", str(path))
+    found = figures(path)
+    assert list(found["peaks"]) == ["imports", "environments", "run", "iterations"]
+    peaks = list(found["peaks"].values())
+    assert peaks[0] > 2**24
+    # Linux may be wrong by some pages.
+    assert all(later > earlier - 2**20 for earlier, later in pairwise(peaks))
+    assert all(found["resident"][stage] <= peak for stage, peak in found["peaks"].items())
+    assert set(found["paper"]) > {"imports", "rollout", "model", "activations"}
+    assert found["machine"]["ranks"] == 1
+
+
+@needs_linux
+def test_memory_without_training_leaves_that_stage_out(tmp_path):
+    path = tmp_path / "memory.json"
+    words = ("--ranks", "2", "--iterations", "0", "--json", str(path))
+    done = run_benchmark("memory.py", *CARTPOLE, *words)
+    assert list(figures(path)["peaks"]) == ["imports", "environments", "run"]
+    assert "one rank of 2: 2 of 4 environments, 32 of 64 timesteps" in done.stdout
+
+
+def test_startup_splits_the_time_into_phases(tmp_path):
+    path = tmp_path / "startup.json"
+    words = ("--ranks", "1", "--env", "CartPole-v1", "--repeats", "2", "--json", str(path))
+    run_benchmark("startup.py", *words, *SHAPE)
+    (result,) = figures(path)["results"]
+    assert len(result["starts"]) == 2
+    for start in result["starts"]:
+        assert list(start) == ["launch", "imports", "connect", "build"]
+        assert result["fastest"] <= sum(start.values()) <= result["slowest"]
+        assert start["imports"] > 0 < start["build"]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "message"),
+    [
+        ("throughput.py", ("--preset", "nonsense"), "unknown preset 'nonsense'"),
+        ("scaling.py", (*CARTPOLE, "--ranks", "1,9"), "num_envs=4 is fewer than world_size=9"),
+        ("memory.py", (*CARTPOLE, "--ranks", "9"), "num_envs=4 is fewer than world_size=9"),
+        ("startup.py", ("--iterations", "3"), "unknown setting '--iterations'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(script, words, message):
+    if script == "memory.py" and not Path("/proc/self/status").exists():
+        pytest.skip("only Linux tells the peak of the memory")
+    done = run_benchmark(script, *words, status=2)
+    assert f"{script.removesuffix('.py')}: error: {message}" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_failing_worker_ends_the_benchmark_with_its_status():
+    words = ("--env", "NoSuchEnvironment-v0", *SHAPE)
+    done = run_benchmark("throughput.py", *words, status=1)
+    assert "NoSuchEnvironment" in done.stderr
+    assert done.stdout == ""
