@@ -20,6 +20,7 @@ from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import CheckpointError
+from ppo_mpi.learning import adam
 from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RunningMoments
 from ppo_mpi.networks.actor_critic import ActorCritic
@@ -45,7 +46,7 @@ def tensors_of(run: Run) -> dict[str, dict[str, Tensor]]:
     """Return the tensors that are the same on every rank: file stem -> name -> tensor."""
     return {
         "model": dict(run.model.state_dict()),
-        "optimizer": run.learner.optimizer_tensors(),
+        "optimizer": run.learner.optimizer.tensors(),
         "normalizers": {
             f"{name}/{key}": torch.from_numpy(np.array(value))
             for name, moments in _moments(run).items()
@@ -131,10 +132,6 @@ def state_of(snapshot: Snapshot, config: TrainConfig, comm: Communicator) -> dic
     }
 
 
-OPTIMIZER_TENSORS = ("exp_avg", "exp_avg_sq", "step")
-"""What Adam keeps of each parameter, from its first step on."""
-
-
 def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
     """Compare a checkpoint's tensors with the run that its config describes.
 
@@ -163,11 +160,11 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         "optimizer": {},
         "normalizers": _expected_normalizers(config, envs),
     }
-    if checkpoint.tensors.get("optimizer"):  # it is empty before the first step
+    if checkpoint.tensors.get("optimizer"):  # older ones have none before the first step
         expected["optimizer"] = {
             f"{name}/{key}": torch.empty((), device="meta") if key == "step" else parameter
             for name, parameter in model.named_parameters()
-            for key in OPTIMIZER_TENSORS
+            for key in adam.STATE
         }
     _compare_names(whose, "files", checkpoint.tensors, expected)
     for stem, tensors in expected.items():
@@ -264,7 +261,7 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     state, tensors = checkpoint.state, checkpoint.tensors
     try:
         run.model.load_state_dict(tensors["model"])
-        run.learner.load_optimizer_tensors(tensors["optimizer"])
+        run.learner.optimizer.load_tensors(tensors["optimizer"])
         load_moments(_moments(run), tensors.get("normalizers", {}))
         fresh = _restore_environments(run, checkpoint)
     except (KeyError, RuntimeError) as error:

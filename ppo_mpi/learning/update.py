@@ -16,6 +16,7 @@ from ppo_mpi.config import LearningConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
 from ppo_mpi.errors import NonFiniteError
+from ppo_mpi.learning.adam import Adam
 from ppo_mpi.learning.losses import explained_variance
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
 from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
@@ -66,26 +67,8 @@ class Learner:
         """Samples that go through the network at once; 0 = a rank's share."""
         kind = ExactGradients if workers is not None and workers.exact else FlatGradients
         self.gradients = kind(model, algorithm.metrics)
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
-        )
-
-    def optimizer_tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer's tensors by parameter name, for a checkpoint."""
-        named = dict(self.model.named_parameters())
-        state = self.optimizer.state
-        return {f"{n}/{k}": v for n, p in named.items() for k, v in state.get(p, {}).items()}
-
-    def load_optimizer_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what ``optimizer_tensors`` gave."""
-        for name, parameter in self.model.named_parameters():
-            prefix = f"{name}/"
-            for key, value in tensors.items():
-                if key.startswith(prefix):
-                    # Moments lie in memory as the parameter does; the count of steps is a scalar.
-                    like = parameter if value.dim() else value.to(parameter.device)
-                    state = torch.empty_like(like).copy_(value)
-                    self.optimizer.state[parameter][key[len(prefix) :]] = state
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.optimizer = Adam(named, config.adam_epsilon)
 
 
 def update(
@@ -115,8 +98,6 @@ def update(
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
     config = learner.config
-    for group in learner.optimizer.param_groups:
-        group["lr"] = learning_rate
     steps = len(batch.returns)
     metrics: dict[str, float] = {}
     num_updates = 0
@@ -130,7 +111,9 @@ def update(
             epoch_batch = replace(batch, advantages=normalized)
         rows = []
         for own in samples:
-            rows.append(optimizer_step(learner, epoch_batch, own, clip_range, comm))  # collective
+            rows.append(
+                optimizer_step(learner, epoch_batch, own, learning_rate, clip_range, comm)
+            )  # collective
             if not np.isfinite(rows[-1]["loss"]):
                 raise NonFiniteError(
                     f"the loss in iteration {iteration + 1} is not finite ({rows[-1]}); lower "
@@ -149,7 +132,12 @@ def update(
 
 
 def optimizer_step(
-    learner: Learner, batch: Batch, samples: Tensor, clip_range: float, comm: Communicator
+    learner: Learner,
+    batch: Batch,
+    samples: Tensor,
+    learning_rate: float,
+    clip_range: float,
+    comm: Communicator,
 ) -> dict[str, float]:
     """Take one optimizer step on one of the job's minibatches; return its means. Collective.
 
@@ -157,6 +145,7 @@ def optimizer_step(
         learner: changed in place.
         batch: this rank's share.
         samples: [N] int64, this rank's samples of the minibatch; may be empty.
+        learning_rate: Adam's.
         clip_range: of the probability ratio.
         comm: the job.
     """
@@ -172,7 +161,7 @@ def optimizer_step(
         add_gradients(learner, learner.workers, batch, samples, clip_range)
     means = comm.average_gradients(gradients)  # collective
     means["gradient_norm"] = gradients.clip_norm(learner.config.max_grad_norm)
-    learner.optimizer.step()
+    learner.optimizer.step(learning_rate)
     return means
 
 
