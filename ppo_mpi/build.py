@@ -136,16 +136,14 @@ SMALL_NETWORK = 100_000
 """Parameters below which a vector's network is so fast that threads only wait for each other."""
 
 
-def make_workers(config: TrainConfig, model: ActorCritic, device: torch.device) -> Workers | None:
+def make_workers(
+    config: TrainConfig, model: ActorCritic, device: torch.device, threads: int
+) -> Workers | None:
     """Return the threads that share this rank's work; None where one alone is as fast.
 
-    Torch itself is told to use one thread then: the threads take whole batches instead. They are
-    exact in a job whose bits must not depend on its ranks.
+    They take whole batches each, and are exact in a job whose bits must not depend on its ranks.
     """
     exact = config.job.deterministic or (config.job.precision == "float32" and device.type == "cpu")
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
     if exact:
         return Workers(threads)
     size = sum(parameter.numel() for parameter in model.parameters())
@@ -180,9 +178,12 @@ def build_run(
     indices = comm.shard(config.environment.num_envs)
     envs = make_envs(config, indices, seed, "train", restart_failed=restart)
     normalizer = make_observation_normalizer(config, envs)
-    chosen = chosen or {}
+    chosen, threads = chosen or {}, torch.get_num_threads()
+    if device.type == "cpu":
+        # Before anything is computed, the first weights too: several would change the last bits.
+        torch.set_num_threads(1)
     model = make_model(config, envs, device, str(chosen.get("arithmetic", "")))
-    workers = make_workers(config, model, device)
+    workers = make_workers(config, model, device, threads)
     comm.broadcast_module(model)  # collective
     algorithm = lookup("algorithm", ALGORITHMS, learning.algorithm)
     learner = Learner(model, algorithm, learning, seed, workers)

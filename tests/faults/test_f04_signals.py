@@ -55,8 +55,9 @@ def test_a_signal_to_the_ranks_saves_where_they_are(
     fault = "slow collecting 1 300" if phase == "waiting" else ""
     job = FaultyJob(tmp_path, wheel, RANKS, *WORDS, fault=fault)
     job.wait_for_iteration(3)
-    for rank in range(RANKS):
-        os.kill(job.rank_pid(rank), getattr(signal, name))
+    pids = [job.rank_pid(rank) for rank in range(RANKS)]  # before the first has a signal
+    for pid in pids:
+        os.kill(pid, getattr(signal, name))
     check_stopped(job, time.time())
 
 
