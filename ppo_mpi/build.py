@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.machine import choose_device, choose_precision
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer
 from ppo_mpi.learning.reproducible import Workers
+from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.registry import ALGORITHMS, SUITES, lookup, split_env_name
@@ -77,6 +80,7 @@ def make_envs(
     held_out: bool = False,
     render: bool = False,
     restart_failed: bool = False,
+    engine_threads: int = 0,
 ) -> VecEnvs:
     """Make the environments with these whole-job indices.
 
@@ -88,6 +92,7 @@ def make_envs(
         held_out: whether on all levels instead of the training levels.
         render: whether ``render`` will be called.
         restart_failed: whether one that raises is made anew; suites that cannot raise ignore it.
+        engine_threads: threads of an engine that can use some; 0 = the calling thread alone.
     """
     suite, task = split_env_name(config.environment.env)
     options: dict[str, Any] = {}
@@ -95,7 +100,7 @@ def make_envs(
         procgen = config.procgen
         if held_out:
             procgen = replace(procgen, num_levels=0, start_level=0)
-        options = dict(vars(procgen))
+        options = dict(vars(procgen)) | {"num_threads": engine_threads}
     if suite == "gym":
         options = {"env_kwargs": config.environment.env_kwargs}
     if suite != "procgen":
@@ -132,6 +137,8 @@ def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> Observati
     return ObservationNormalizer(envs.obs_spec.shape, config.learning.observation_clip)
 
 
+TURNS_ON_GPU = 2
+"""Groups of environments: one is stepped while the GPU acts for the other."""
 SMALL_NETWORK = 100_000
 """Parameters below which a vector's network is so fast that threads only wait for each other."""
 
@@ -153,6 +160,75 @@ def make_workers(
     return None
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What one rank of a training job works with."""
+
+    device: torch.device
+    threads: int
+    """Of the processor."""
+    turns: int
+    """Groups of environments that take turns; 1 = all act together."""
+    on_gpu: bool
+    """Whether rollouts, updates and their numbers stay on the device as long as they can."""
+    record: bool
+    """Whether what it does is recorded and replayed."""
+
+    @classmethod
+    def of(cls, config: TrainConfig, device: torch.device, threads: int) -> Resources:
+        """Return what the config asks for on this device."""
+        job = config.job
+        is_gpu = device.type == "cuda"
+        # Bits that must not depend on the ranks come from few samples at a time, added up in the
+        # processor's memory.
+        on_gpu = is_gpu and not job.deterministic
+        turns = job.turns or (TURNS_ON_GPU if is_gpu else 1)
+        return cls(device, threads, turns, on_gpu, on_gpu and job.cuda_graphs)
+
+
+def make_parts(
+    config: TrainConfig, indices: Sequence[int], held_out: bool, resources: Resources
+) -> VecEnvs:
+    """Make a training job's environments with these whole-job indices, in turns if it has some.
+
+    Args:
+        config: names the environment and its options.
+        indices: may be empty.
+        held_out: whether on all levels instead of the training levels.
+        resources: of this rank.
+    """
+    seed, restart = config.job.seed, config.environment.restart_failed_envs
+    stream = "test" if held_out else "train"
+    engine_threads = resources.threads if resources.on_gpu and resources.threads > 1 else 0
+
+    def make(part: Sequence[int]) -> VecEnvs:
+        return make_envs(
+            config, part, seed, stream, held_out,
+            restart_failed=restart, engine_threads=engine_threads,
+        )  # fmt: skip
+
+    num = min(resources.turns, len(indices))
+    if not num or (num == 1 and not resources.on_gpu):
+        return make(indices)
+    ends = [len(indices) * i // num for i in range(num + 1)]
+    return EnvParts([make(indices[a:b]) for a, b in zip(ends, ends[1:], strict=False)])
+
+
+def make_actor(
+    envs: VecEnvs,
+    learner: Learner,
+    split: Literal["train", "test"],
+    heart: Heart,
+    normalizer: ObservationNormalizer | None,
+    resources: Resources,
+) -> Actor:
+    """Make what acts in a training job's environments with its policy."""
+    arguments = (learner.model, learner.seed, split, heart, normalizer, learner.workers)
+    if isinstance(envs, EnvParts):
+        return TurnActor(envs, *arguments, record=resources.record)
+    return Actor(envs, *arguments)
+
+
 def build_run(
     config: TrainConfig, comm: Communicator, chosen: Mapping[str, Any] | None = None
 ) -> Run:
@@ -172,34 +248,22 @@ def build_run(
     config.validate(comm.world_size)
     if config.job.deterministic:
         torch.use_deterministic_algorithms(True)
-    seed, learning = config.job.seed, config.learning
     device = choose_device(config.job.device, comm.local_rank)
-    restart = config.environment.restart_failed_envs
-    indices = comm.shard(config.environment.num_envs)
-    envs = make_envs(config, indices, seed, "train", restart_failed=restart)
-    normalizer = make_observation_normalizer(config, envs)
-    chosen, threads = chosen or {}, torch.get_num_threads()
+    resources = Resources.of(config, device, torch.get_num_threads())
+    comm.choose_transport(config.job.transport, device)  # collective
     if device.type == "cpu":
         # Before anything is computed, the first weights too: several would change the last bits.
         torch.set_num_threads(1)
-    model = make_model(config, envs, device, str(chosen.get("arithmetic", "")))
-    workers = make_workers(config, model, device, threads)
-    comm.broadcast_module(model)  # collective
-    algorithm = lookup("algorithm", ALGORITHMS, learning.algorithm)
-    learner = Learner(model, algorithm, learning, seed, workers)
-    before = chosen.get("microbatch_size")
-    learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective
-    progress = Progress(
-        arithmetic=str(model.precision).removeprefix("torch."),
-        microbatch_size=learner.microbatch_size,
-    )
-    heart = comm.heart
-    actor = Actor(envs, model, seed, "train", heart, normalizer, workers)
+    envs = make_parts(config, comm.shard(config.environment.num_envs), False, resources)
+    normalizer = make_observation_normalizer(config, envs)
+    learner = make_learner(config, envs, comm, chosen or {}, resources)  # collective
+    actor = make_actor(envs, learner, "train", comm.heart, normalizer, resources)
     test_actor = None
     if config.environment.num_test_envs:
         indices = comm.shard(config.environment.num_test_envs)
-        test_envs = make_envs(config, indices, seed, "test", held_out=True, restart_failed=restart)
-        test_actor = Actor(test_envs, model, seed, "test", heart, normalizer, workers)
+        test_envs = make_parts(config, indices, True, resources)
+        test_actor = make_actor(test_envs, learner, "test", comm.heart, normalizer, resources)
+    learning = config.learning
     return Run(
         learner=learner,
         collector=Collector(actor, config.rollout_steps),
@@ -210,5 +274,42 @@ def build_run(
         if learning.normalize_rewards
         else None,
         observation_normalizer=normalizer,
-        progress=progress,
+        progress=Progress(
+            arithmetic=str(learner.model.precision).removeprefix("torch."),
+            microbatch_size=learner.microbatch_size,
+        ),
     )
+
+
+def make_learner(
+    config: TrainConfig,
+    envs: VecEnvs,
+    comm: Communicator,
+    chosen: Mapping[str, Any],
+    resources: Resources,
+) -> Learner:
+    """Make model and optimizer, the same on all ranks. Collective.
+
+    Args:
+        config: describes them.
+        envs: have the model's spaces.
+        comm: the job.
+        chosen: what an earlier start of the run has chosen by its machine.
+        resources: of this rank.
+    """
+    device = resources.device
+    model = make_model(config, envs, device, str(chosen.get("arithmetic", "")))
+    workers = make_workers(config, model, device, resources.threads)
+    comm.broadcast_module(model)  # collective
+    learner = Learner(
+        model,
+        lookup("algorithm", ALGORITHMS, config.learning.algorithm),
+        config.learning,
+        config.job.seed,
+        workers,
+        on_device=resources.on_gpu,
+        record=resources.record,
+    )
+    before = chosen.get("microbatch_size")
+    learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective
+    return learner

@@ -180,6 +180,14 @@ class RunConfig:
     exact sums, deterministic kernels (slower; much slower on GPUs)."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=RESUMABLE)
     """Device of the network; auto takes a GPU where there is one."""
+    transport: Literal["auto", "mpi", "torch"] = field(default="auto", metadata=RESUMABLE)
+    """What adds up gradients over the ranks: mpi, or torch (NCCL on GPUs, Gloo on processors);
+    auto takes NCCL where every rank has a GPU of its own."""
+    turns: int = field(default=0, metadata=RESUMABLE)
+    """Groups of a rank's environments: while the network acts for one, threads step the others;
+    0 = 2 on a GPU, 1 elsewhere."""
+    cuda_graphs: bool = field(default=True, metadata=RESUMABLE)
+    """Whether what a GPU does again and again is recorded once and replayed as a whole."""
     threads: int = field(default=0, metadata=RESUMABLE)
     """Processor threads of each rank; 0 = the cores of its node divided by the ranks there."""
     hang_timeout_seconds: float = field(default=0.0, metadata=RESUMABLE)
@@ -231,6 +239,7 @@ class TrainConfig:
         _at_least(1, num_epochs=learning.num_epochs, num_minibatches=learning.num_minibatches)
         _at_least(1, total_timesteps=job.total_timesteps, checkpoint_every=job.checkpoint_every)
         _at_least(1, keep_checkpoints=job.keep_checkpoints, eval_episodes=job.eval_episodes)
+        _at_least(0, turns=job.turns)
         _at_least(0, seed=job.seed, num_test_envs=environment.num_test_envs)
         _at_least(0, eval_every=job.eval_every, num_checkpoints=job.num_checkpoints)
         _at_least(0, max_seconds=job.max_seconds, threads=job.threads)

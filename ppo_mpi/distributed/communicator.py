@@ -25,8 +25,6 @@ from ppo_mpi.distributed.machine import available_cores
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import (
     ConfigError,
-    IterationAbandonedError,
-    NonFiniteError,
     ReplicaMismatchError,
 )
 
@@ -168,35 +166,40 @@ class Communicator:
         return both[0], both[1]
 
     @torch.no_grad()
-    def average_gradients(self, gradients: FlatGradients) -> dict[str, float]:
+    def average_gradients(self, gradients: FlatGradients) -> dict[str, Any]:
         """Replace sums over samples by means over the job's samples, in place. Collective.
 
         One flat message carries all gradients, the statistics and the sample count.
 
         Returns:
-            the statistics' means, the same on every rank.
+            the statistics' means, the same on every rank; those on a GPU are for
+            ``gradients.read``.
 
         Raises:
             IterationAbandonedError: a rank was told to stop, too long ago to go on; on all.
             NonFiniteError: the mean gradient holds a NaN or an infinity. The mean is the same on
-                all ranks, so all raise together and none is left waiting.
+                all ranks, so all raise together and none is left waiting. On a GPU both are
+                noticed by ``gradients.read``.
         """
         gradients.vote_to_stop(STOP.overdue)
-        self._reduce_in_place(gradients.message().numpy(), "SUM")  # collective
-        if gradients.votes_to_stop():
-            raise IterationAbandonedError("a signal to stop came during the update")
-        statistics = gradients.divide()
-        # A sum is finite only if all its terms are: one pass, no mask.
-        if not torch.isfinite(gradients.gradients.sum()):
-            names = gradients.non_finite()
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise NonFiniteError(
-                f"the gradient averaged over {self.world_size} rank(s) is not finite in iteration "
-                f"{self.heart.iteration}: {', '.join(names[:3])}{more}; lower learning_rate or "
-                "max_grad_norm and start the same command again: the run goes on from its last "
-                "checkpoint"
-            )
-        return statistics
+        self._sum_gradients(gradients)  # collective
+        return gradients.average(self.world_size, self.heart.iteration)
+
+    def choose_transport(self, asked: str, device: torch.device) -> str:
+        """Decide what adds up the gradients from now on, and return it. Collective.
+
+        Args:
+            asked: ``"mpi"``; ``"torch"``: NCCL on GPUs, Gloo on processors; ``"auto"``: NCCL
+                where every rank has a GPU of its own, else MPI.
+            device: this rank's.
+
+        Raises:
+            ConfigError: torch's cannot be used here.
+        """
+        return "none"
+
+    def _sum_gradients(self, gradients: FlatGradients) -> None:
+        """Add up the message of gradients over the ranks. Collective."""
 
     def check_replicas(self, module: nn.Module) -> None:
         """Compare all ranks' parameters bit for bit. Collective.

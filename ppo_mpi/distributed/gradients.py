@@ -6,10 +6,13 @@ buffer, so that neither packing nor unpacking copies anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
 
 
 class FlatGradients:
@@ -28,7 +31,6 @@ class FlatGradients:
         length = self.num_gradients + len(statistics) + 2  # and the votes, and the count
         device = self.parameters[0].device
         self.buffer = torch.zeros(length, dtype=torch.float32, device=device)
-        self.host = self.buffer if device.type == "cpu" else torch.zeros(length, pin_memory=True)
         offset = 0
         for parameter in self.parameters:
             # Same strides as the parameter (channels-last weights too), or autograd would copy.
@@ -75,27 +77,68 @@ class FlatGradients:
 
     def votes_to_stop(self) -> float:
         """Return how many ranks wish to, once the message has been added up."""
-        return float(self.host[-2])
+        return float(self.buffer[-2])
+
+    @property
+    def sums(self) -> Tensor:
+        """What the ranks add up, where it lies."""
+        return self.buffer
 
     def message(self) -> Tensor:
         """Return what the ranks add up, in the processor's memory."""
-        if self.host is not self.buffer:
-            self.host.copy_(self.buffer)
-        return self.host
+        return self.sums
+
+    def received(self) -> None:
+        """Take note that the message now holds the job's sums."""
+
+    def average(self, world_size: int, iteration: int) -> dict[str, Any]:
+        """Turn the job's sums into means, in place; return the statistics' means.
+
+        Args:
+            world_size: of the job, for an error.
+            iteration: the one in flight, counted from 1; likewise.
+
+        Raises:
+            IterationAbandonedError: a rank was told to stop, too long ago to go on; on all.
+            NonFiniteError: the mean gradient is not finite. It is the same on all ranks, so all
+                raise together and none is left waiting.
+        """
+        if self.votes_to_stop():
+            raise IterationAbandonedError("a signal to stop came during the update")
+        statistics = self.divide()
+        # A sum is finite only if all its terms are: one pass, no mask.
+        if not torch.isfinite(self.gradients.sum()):
+            raise self.not_finite(self.non_finite(), world_size, iteration)
+        return statistics
 
     def divide(self) -> dict[str, float]:
         """Turn the job's sums in the message into means, in place; return the statistics.
 
         The job's number of samples is among them, as ``num_samples``.
         """
-        if self.host is not self.buffer:
-            self.buffer.copy_(self.host)
-        count = float(self.host[-1])
+        count = float(self.buffer[-1])
         self.buffer[:-1] /= count
-        means = (self.host[self.num_gradients : -2]).double()
-        if self.host is not self.buffer:
-            means = means / count
+        means = self.buffer[self.num_gradients : -2].double()
         return dict(zip(self.statistics, means.tolist(), strict=True)) | {"num_samples": count}
+
+    def not_finite(self, names: Sequence[str], world_size: int, iteration: int) -> NonFiniteError:
+        """Return the error for a gradient that no learning can follow.
+
+        Args:
+            names: the parameters, at least one.
+            world_size: of the job.
+            iteration: counted from 1.
+        """
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return NonFiniteError(
+            f"the gradient averaged over {world_size} rank(s) is not finite in iteration "
+            f"{iteration}: {', '.join(names[:3])}{more}; lower learning_rate or max_grad_norm and "
+            "start the same command again: the run goes on from its last checkpoint"
+        )
+
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+        """Return the numbers of several optimizer steps; here they have been read already."""
+        return [dict(row) for row in rows]
 
     def non_finite(self) -> list[str]:
         """Return the parameters whose gradient is not finite, with how many of its numbers."""
@@ -107,7 +150,7 @@ class FlatGradients:
                 found.append(f"{name} ({number} of {parameter.numel()})")
         return found
 
-    def clip_norm(self, max_norm: float) -> float:
+    def clip_norm(self, max_norm: float) -> Any:
         """Scale the gradient down to ``max_norm`` if it is longer (0 = never).
 
         Returns:
@@ -180,8 +223,9 @@ class ExactGradients(FlatGradients):
         """Return how many ranks wish to, once the message has been added up."""
         return float(self.bins[0, -2])
 
-    def message(self) -> Tensor:
-        """Return the two sums [2, P + S + 2] float64 that the ranks add up."""
+    @property
+    def sums(self) -> Tensor:
+        """The two sums [2, P + S + 2] float64 that the ranks add up."""
         return self.bins
 
     def divide(self) -> dict[str, float]:

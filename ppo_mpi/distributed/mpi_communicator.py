@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from ppo_mpi.distributed import elastic
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.gradients import FlatGradients
 from ppo_mpi.distributed.machine import available_cores
+from ppo_mpi.distributed.torch_sums import (
+    TorchSums,
+    chosen_transport,
+    join_store,
+    name_of_gpu,
+    open_store,
+    store_address,
+)
 from ppo_mpi.errors import RankTimeoutError
 
 SPIN_SECONDS = 2e-3
@@ -50,6 +59,7 @@ class MpiCommunicator(Communicator):
         self._world = world
         self._timeout = hang_timeout_seconds
         self._arriving: Any = None
+        self._torch_sums: TorchSums | None = None
         self.survives_losses = survives_losses
         self.rank = world.Get_rank()
         self.world_size = world.Get_size()
@@ -200,6 +210,36 @@ class MpiCommunicator(Communicator):
             for end, size in zip(ends, sizes, strict=True)
         ]
 
+    def choose_transport(self, asked: str, device: torch.device) -> str:
+        """Decide what adds up the gradients from now on, and return it. Collective.
+
+        Args:
+            asked: ``"mpi"``; ``"torch"``: NCCL on GPUs, Gloo on processors; ``"auto"``: NCCL
+                where every rank has a GPU of its own, else MPI.
+            device: this rank's.
+
+        Raises:
+            ConfigError: torch's cannot be used here.
+        """
+        seats = self.gather_all((self.hosts[self.rank], name_of_gpu(device)))  # collective
+        chosen = chosen_transport(asked, seats, self.survives_losses)  # the same on every rank
+        if chosen != "mpi" and self._torch_sums is None:
+            address = store_address(self.hosts)
+            store = open_store(address) if self.is_root else None
+            port = self.broadcast_object(store.port if store else 0)  # collective
+            store = store or join_store(address, port)
+            self._torch_sums = TorchSums(store, self.rank, self.world_size, device)  # collective
+        return chosen
+
+    def _sum_gradients(self, gradients: FlatGradients) -> None:
+        """Add up the message of gradients over the ranks. Collective."""
+        sums = self._torch_sums
+        if sums is None or gradients.sums.device.type != sums.device.type:  # alike on all ranks
+            self._reduce_in_place(gradients.message().numpy(), "SUM")  # collective
+            gradients.received()
+        else:
+            self._wait(lambda: sums.start(gradients.sums), "a sum")  # collective
+
     def agree(self, succeeded: bool) -> bool:
         """Return whether all succeeded and none was lost. Collective, for all that are left."""
         if not self.survives_losses:
@@ -221,6 +261,8 @@ class MpiCommunicator(Communicator):
 
     def finish(self, status: int) -> None:
         """Leave the job in good order, as its last act. Collective."""
+        if self._torch_sums is not None:
+            self._torch_sums.close()
         if self.survives_losses:
             self.agree(True)  # collective: nobody leaves while others still work
             elastic.leave_at_once(status)

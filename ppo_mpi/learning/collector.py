@@ -5,7 +5,8 @@ Axes: T steps; B environments on this rank; K noise numbers of an action; A acti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,16 +28,24 @@ from ppo_mpi.networks.distributions import draw_noise
 from ppo_mpi.seeding import generator
 from ppo_mpi.storage.logger import EpisodeRecord
 
+ALL = slice(None)
+
+Place = int | tuple[int, slice]
+"""Where in [T, B] transitions belong: a step, or a step and some of its slots."""
+
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of the policy in B environments."""
+    """One step of the policy in some environments."""
 
     obs: Tensor
     actions: Tensor
     log_probs: Tensor
     values: Tensor
     result: StepResult
+    """With the slots of all environments of this rank, whichever they are."""
+    seen: np.ndarray | None
+    """The raw observation, if the run normalizes."""
 
 
 class Actor:
@@ -102,7 +111,7 @@ class Actor:
             obs = self.envs.reset()
             self.tracker.forget(range(len(self.envs.indices)))
             self.started = True
-        self._obs = self.prepare(obs)
+        self.arrive(obs)
         self.episodes = []
         spec = self.model.action_spec
         blocks = [
@@ -113,8 +122,12 @@ class Actor:
         noise = np.stack(blocks, axis=1) if blocks else np.zeros((steps, 0, width))
         self._noise = torch.from_numpy(noise).to(self.device)
 
-    def prepare(self, obs: np.ndarray, slots: Sequence[int] | None = None) -> Tensor:
-        """Return what the model sees, on its device: normalized, if the run normalizes.
+    def arrive(self, obs: np.ndarray) -> None:
+        """Take the observations [B, ...] to act on next."""
+        self._obs = self.prepare(obs)
+
+    def normalized(self, obs: np.ndarray, slots: Sequence[int] | None = None) -> np.ndarray:
+        """Return what the model sees: normalized, if the run normalizes.
 
         Args:
             obs: [N, ...] as the environments show it.
@@ -127,9 +140,11 @@ class Actor:
             row = int(np.argwhere(~np.isfinite(obs))[0, 0])
             slot = row if slots is None else slots[row]
             raise self.not_finite("an observation", slot, obs[~np.isfinite(obs)][0])
-        if self.normalizer is not None:
-            obs = self.normalizer.normalize(obs)
-        return torch.from_numpy(obs).to(self.device)
+        return obs if self.normalizer is None else self.normalizer.normalize(obs)
+
+    def prepare(self, obs: np.ndarray, slots: Sequence[int] | None = None) -> Tensor:
+        """Return what the model sees, on its device; arguments and errors of ``normalized``."""
+        return torch.from_numpy(self.normalized(obs, slots)).to(self.device)
 
     def not_finite(
         self, what: str, slot: int, value: float, step: int | None = None
@@ -166,34 +181,51 @@ class Actor:
         return outputs_in_rows(self.model, obs, self._workers)
 
     @torch.no_grad()
-    def step(self, t: int, iteration: int) -> Transition:
-        """Act once in every environment, with row ``t`` of the rollout's noise.
+    def act(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return actions for observations [N, ...], their log-probabilities [N] and values [N].
+
+        Args:
+            obs: as ``prepare`` gives them.
+            noise: [N, K] float64, as ``draw_noise`` gives it.
+        """
+        outputs, values = self._outputs(obs)
+        distribution = self.model.distribution(outputs)
+        if not isinstance(self.model.action_spec, Discrete):
+            noise = noise.float()
+        actions = distribution.sample(noise)
+        return actions, distribution.log_prob(actions), values
+
+    def transitions(self, steps: int) -> Generator[tuple[Place, Transition]]:
+        """Take ``steps`` steps in every environment, with the rollout's noise.
+
+        Yields:
+            where in [T, B] they belong, and transitions; their tensors are good until the next.
 
         Raises:
             IterationAbandonedError: a signal to stop came too long ago.
         """
-        self._heart.beat("collecting")
-        self._step = t
-        STOP.check_grace()
-        obs = self._obs
-        outputs, values = self._outputs(obs)
-        distribution = self.model.distribution(outputs)
-        noise = self._noise[t]
-        if not isinstance(self.model.action_spec, Discrete):
-            noise = noise.float()
-        actions = distribution.sample(noise)
-        log_probs = distribution.log_prob(actions)
-        result = self.envs.step(actions.cpu().numpy())
-        self.episodes += self.tracker.add(result, iteration + 1)  # logs count them from 1
-        self._obs = self.prepare(result.obs)
-        return Transition(obs, actions, log_probs, values, result)
+        for t in range(steps):
+            self._heart.beat("collecting")
+            self._step = t
+            STOP.check_grace()
+            seen = None if self.normalizer is None else self.envs.observe()
+            obs = self._obs
+            actions, log_probs, values = self.act(obs, self._noise[t])
+            result = self.envs.step(actions.cpu().numpy())
+            self.note(result)
+            self.arrive(result.obs)
+            yield t, Transition(obs, actions, log_probs, values, result, seen)
+
+    def note(self, result: StepResult, slots: slice = ALL) -> None:
+        """Keep account of a step of these slots."""
+        self.episodes += self.tracker.add(result, self._iteration + 1, slots)  # logs count from 1
 
     def play(self, iteration: int, steps: int, continue_episodes: bool) -> None:
         """Take ``steps`` steps for the sake of their episodes only."""
         self.begin(iteration, steps, continue_episodes)
         if self.envs.indices:
-            for t in range(steps):
-                self.step(t, iteration)
+            for _ in self.transitions(steps):
+                pass
 
 
 class Collector:
@@ -230,19 +262,20 @@ class Collector:
         actor, steps = self.actor, len(self.rewards)
         actor.begin(iteration, steps, continue_episodes)
         final: list[tuple[int, int, np.ndarray]] = []
-        for t in range(steps):
-            if actor.normalizer is not None:
-                actor.normalizer.see(actor.envs.observe())
-            transition = actor.step(t, iteration)
-            result = transition.result
-            self.obs[t] = transition.obs
-            self.actions[t] = transition.actions
-            self.log_probs[t] = transition.log_probs
-            self.values[t] = transition.values
-            self.rewards[t] = result.rewards
-            self.terminated[t] = result.terminated
-            self.truncated[t] = result.truncated
-            final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
+        with closing(actor.transitions(steps)) as transitions:
+            for place, transition in transitions:
+                if actor.normalizer is not None and transition.seen is not None:
+                    actor.normalizer.see(transition.seen)
+                result = transition.result
+                self.obs[place] = transition.obs
+                self.actions[place] = transition.actions
+                self.log_probs[place] = transition.log_probs
+                self.values[place] = transition.values
+                self.rewards[place] = result.rewards
+                self.terminated[place] = result.terminated
+                self.truncated[place] = result.truncated
+                t = place if isinstance(place, int) else place[0]
+                final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
         self._bootstrap(final)
         self._check_finite()
         return Rollout(

@@ -29,24 +29,33 @@ class EpisodeTracker:
         self.returns = np.zeros(len(indices))
         self.lengths = np.zeros(len(indices), np.int64)
 
-    def add(self, result: StepResult, iteration: int) -> list[EpisodeRecord]:
-        """Take in one step of all slots; return the episodes that it ended."""
-        self.returns += result.rewards
-        self.lengths += 1
+    def add(
+        self, result: StepResult, iteration: int, slots: slice = slice(None)
+    ) -> list[EpisodeRecord]:
+        """Take in one step of some slots; return the episodes that it ended.
+
+        Args:
+            result: of them.
+            iteration: counted from 1, for the records.
+            slots: which they are.
+        """
+        self.returns[slots] += result.rewards
+        self.lengths[slots] += 1
+        first = slots.start or 0
         ended = np.flatnonzero(result.terminated | result.truncated)
         records = [
             EpisodeRecord(
                 iteration=iteration,
                 split=self.split,
-                env=self.indices[slot],
-                level=int(result.levels[slot]),
-                episode_return=float(self.returns[slot]),
-                length=int(self.lengths[slot]),
+                env=self.indices[first + row],
+                level=int(result.levels[row]),
+                episode_return=float(self.returns[first + row]),
+                length=int(self.lengths[first + row]),
             )
-            for slot in ended
-            if slot not in result.dropped
+            for row in ended
+            if first + row not in result.dropped
         ]
-        self.forget(ended)
+        self.forget(first + ended)
         return records
 
     def forget(self, slots: Sequence[int] | np.ndarray) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from ppo_mpi.config import LearningConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.device_gradients import DeviceGradients
 from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.adam import Adam
+from ppo_mpi.learning.device_terms import DeviceTerms
 from ppo_mpi.learning.losses import explained_variance
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
 from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
@@ -46,6 +49,8 @@ class Learner:
         config: LearningConfig,
         seed: int,
         workers: Workers | None = None,
+        on_device: bool = False,
+        record: bool = False,
     ) -> None:
         """Put them together.
 
@@ -57,6 +62,9 @@ class Learner:
             workers: threads that take a microbatch each; those that are exact take one of a
                 single environment, for the same bits on any number of ranks. None computes in
                 the calling thread.
+            on_device: whether an epoch's numbers stay where the model is until its end, as is
+                best on a GPU; without workers only.
+            record: whether a microbatch's kernels are then recorded and replayed.
         """
         self.model = model
         self.workers = workers
@@ -65,10 +73,19 @@ class Learner:
         self.seed = seed
         self.microbatch_size = config.microbatch_size
         """Samples that go through the network at once; 0 = a rank's share."""
-        kind = ExactGradients if workers is not None and workers.exact else FlatGradients
+        kind: type[FlatGradients] = DeviceGradients if on_device else FlatGradients
+        if workers is not None and workers.exact:
+            kind = ExactGradients
         self.gradients = kind(model, algorithm.metrics)
+        self.device_terms = None
+        if on_device:
+            assert workers is None, "threads share the processor's work only"
+            self.device_terms = DeviceTerms(self._loss_of, self.gradients, record)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.optimizer = Adam(named, config.adam_epsilon)
+
+    def _loss_of(self, minibatch: Minibatch, clip_range: float) -> tuple[Tensor, Tensor]:
+        return self.loss(self.model, minibatch, self.config, clip_range)
 
 
 def update(
@@ -109,26 +126,47 @@ def update(
         if config.normalize_advantages == "minibatch":
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective
             epoch_batch = replace(batch, advantages=normalized)
+        if learner.device_terms is not None:
+            samples = sent(samples, batch.returns.device)
+            epoch_batch = learner.device_terms.hold(epoch_batch, clip_range)
+            learner.device_terms.prepare(
+                [piece for own in samples for piece in split(own, learner.microbatch_size)]
+            )
         rows = []
         for own in samples:
             rows.append(
                 optimizer_step(learner, epoch_batch, own, learning_rate, clip_range, comm)
             )  # collective
-            if not np.isfinite(rows[-1]["loss"]):
-                raise NonFiniteError(
-                    f"the loss in iteration {iteration + 1} is not finite ({rows[-1]}); lower "
-                    "learning_rate, or check rewards and observations"
-                )
+        metrics = epoch_means(learner.gradients.read(rows), iteration)
         num_updates += len(rows)
-        weights = [row.pop("num_samples") for row in rows]
-        metrics = {
-            name: float(np.average([row[name] for row in rows], weights=weights))
-            for name in rows[0]
-        }
         if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
             break
     metrics["optimizer_steps"] = float(num_updates)
     return metrics
+
+
+def epoch_means(rows: list[dict[str, float]], iteration: int) -> dict[str, float]:
+    """Return an epoch's metrics, means over its samples.
+
+    Args:
+        rows: the numbers of each optimizer step; ``num_samples`` says how much each counts.
+        iteration: counted from 0.
+
+    Raises:
+        NonFiniteError: a loss is NaN or infinite.
+    """
+    for row in rows:
+        if not np.isfinite(row["loss"]):
+            raise NonFiniteError(
+                f"the loss in iteration {iteration + 1} is not finite ({row}); lower "
+                "learning_rate, or check rewards and observations"
+            )
+    weights = [row["num_samples"] for row in rows]
+    return {
+        name: float(np.average([row[name] for row in rows], weights=weights))
+        for name in rows[0]
+        if name != "num_samples"
+    }
 
 
 def optimizer_step(
@@ -138,8 +176,10 @@ def optimizer_step(
     learning_rate: float,
     clip_range: float,
     comm: Communicator,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Take one optimizer step on one of the job's minibatches; return its means. Collective.
+
+    On a device they are for ``gradients.read``.
 
     Args:
         learner: changed in place.
@@ -152,7 +192,10 @@ def optimizer_step(
     comm.heart.beat("learning")
     gradients = learner.gradients
     gradients.zero()
-    if learner.workers is None:
+    if learner.device_terms is not None:
+        for own in split(samples, learner.microbatch_size):
+            learner.device_terms.add(own)
+    elif learner.workers is None:
         for piece in microbatches(batch, samples, learner.microbatch_size):
             loss, sums = learner.loss(learner.model, piece, learner.config, clip_range)
             loss.backward()
@@ -191,9 +234,22 @@ def add_gradients(
     if workers.exact:
         pieces = samples_by_environment(samples, batch.returns.shape[1], size)
     else:
-        pieces = [piece for piece in samples.split(size or max(1, len(samples))) if len(piece)]
+        pieces = split(samples, size)
     for own, sums, num_samples in workers.map(term, pieces):
         gradients.add_term(own, sums, num_samples)
+
+
+def split(samples: Tensor, size: int) -> list[Tensor]:
+    """Split samples [N] into pieces of at most ``size`` (0 = one piece); none is empty."""
+    return [piece for piece in samples.split(size or max(1, len(samples))) if len(piece)]
+
+
+def sent(samples: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Return what lies in the processor's memory on a device, in one transfer."""
+    together = torch.cat(samples)
+    if device.type == "cuda":
+        together = together.pin_memory()
+    return list(together.to(device, non_blocking=True).split([len(own) for own in samples]))
 
 
 def normalized_by_minibatch(batch: Batch, samples: list[Tensor], comm: Communicator) -> Tensor:
@@ -201,20 +257,20 @@ def normalized_by_minibatch(batch: Batch, samples: list[Tensor], comm: Communica
 
     Collective: a few messages of [2, M] numbers an epoch.
     """
-    flat = batch.advantages.flatten()
-    parts = [flat[own.to(flat.device)].double() for own in samples]
+    flat = batch.advantages.flatten().cpu()
+    parts = [flat[own].double() for own in samples]
     longest = max(len(x) for x in parts)
     terms = np.zeros((2, len(parts), longest))
     for row, x in enumerate(parts):
-        terms[:, row, : len(x)] = torch.stack([x, x * x]).cpu().numpy()
+        terms[:, row, : len(x)] = torch.stack([x, x * x]).numpy()
     counts = comm.sum(np.array([len(x) for x in parts]))  # collective
     totals, squares = comm.exact_sum(terms)  # collective
     means = totals / counts
     deviations = np.sqrt(np.maximum(squares / counts - means**2, 0.0))
     result = torch.empty_like(flat)
     for own, x, mean, deviation in zip(samples, parts, means, deviations, strict=True):
-        result[own.to(flat.device)] = ((x - mean) / (deviation + 1e-8)).float()
-    return result.view_as(batch.advantages)
+        result[own] = ((x - mean) / (deviation + 1e-8)).float()
+    return result.view_as(batch.advantages).to(batch.advantages.device)
 
 
 def value_statistics(batch: Batch, comm: Communicator) -> dict[str, float]:

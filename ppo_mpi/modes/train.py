@@ -305,17 +305,18 @@ def make_batch(run: Run, rollout: Rollout, config: TrainConfig, comm: Communicat
     if run.reward_normalizer is not None:
         ended = rollout.terminated | rollout.truncated
         rewards = run.reward_normalizer(rewards, ended, comm)  # collective
-    device = rollout.values.device
+    # Step by step on small numbers: nothing for a GPU, from which they come in one transfer.
     advantages, returns = gae(
-        torch.from_numpy(rewards).to(device),
-        rollout.values,
-        rollout.next_values,
-        torch.from_numpy(rollout.terminated).to(device),
-        torch.from_numpy(rollout.truncated).to(device),
+        torch.from_numpy(rewards),
+        rollout.values.cpu(),
+        rollout.next_values.cpu(),
+        torch.from_numpy(rollout.terminated),
+        torch.from_numpy(rollout.truncated),
         learning.discount,
         learning.gae_lambda,
     )
     if learning.normalize_advantages == "rollout":
         mean, deviation = comm.moments(advantages.reshape(-1, 1))  # collective
         advantages = (advantages - mean) / (deviation + 1e-8)
-    return Batch(rollout, advantages, returns)
+    device = rollout.values.device
+    return Batch(rollout, advantages.to(device), returns.to(device))

@@ -12,6 +12,7 @@ from jobs import run_python
 from torch import nn
 
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.device_gradients import DeviceGradients
 from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
 from ppo_mpi.errors import NonFiniteError, ReplicaMismatchError
 from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer
@@ -37,25 +38,33 @@ def own_rows(comm: Communicator, total: int) -> slice:
 
 
 # 2 samples on 3 ranks leave one rank without any; 13 and 37 are uneven on 2 and on 3 ranks.
+@pytest.mark.parametrize("kind", [FlatGradients, DeviceGradients])
 @pytest.mark.parametrize("total", [2, 12, 13, 37])
-def test_average_gradients_equals_one_rank_on_the_whole_batch(comm: Communicator, total: int):
+def test_average_gradients_equals_one_rank_on_the_whole_batch(
+    comm: Communicator, total: int, kind: type[FlatGradients]
+):
     model, (x, y) = make_model(), samples(total)
     whole = copy.deepcopy(model)
     (squared_error(whole, x, y) / total).backward()
 
-    gradients = FlatGradients(model, ("error", "ones"))
+    gradients = kind(model, ("error", "ones"))
     own = own_rows(comm, total)
     if own.start < own.stop:
         loss = squared_error(model, x[own], y[own])
         loss.backward()
         num_samples = own.stop - own.start
         gradients.add_statistics(torch.tensor([loss.item(), num_samples]), num_samples)
-    statistics = comm.average_gradients(gradients)
+    row = comm.average_gradients(gradients)
+    row["gradient_norm"] = gradients.clip_norm(0.0)
+    (statistics,) = gradients.read([row])
 
     for averaged, expected in zip(model.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(averaged.grad, expected.grad)
     error = (squared_error(whole, x, y) / total).item()
-    assert statistics == pytest.approx({"error": error, "ones": 1.0, "num_samples": total})
+    norm = torch.cat([p.grad.flatten() for p in whole.parameters() if p.grad is not None]).norm()
+    assert statistics == pytest.approx(
+        {"error": error, "ones": 1.0, "num_samples": total, "gradient_norm": norm.item()}
+    )
 
 
 @pytest.mark.parametrize("total", [2, 13, 37])
@@ -80,13 +89,21 @@ def test_exact_gradients_have_the_bits_of_one_rank_on_the_whole_batch(
     assert torch.equal(reverse.buffer[:-1], alone.buffer[:-1])
 
 
-def test_a_poisoned_gradient_on_one_rank_is_an_error_on_all(comm: Communicator):
-    gradients = FlatGradients(make_model(), ())
+@pytest.mark.parametrize("kind", [FlatGradients, DeviceGradients])
+def test_a_poisoned_gradient_on_one_rank_is_an_error_on_all(
+    comm: Communicator, kind: type[FlatGradients]
+):
+    gradients = kind(make_model(), ())
     gradients.add_statistics(torch.zeros(0), 1)
     if comm.rank == comm.world_size - 1:
         gradients.gradients[3] = float("nan")
-    with pytest.raises(NonFiniteError, match=rf"averaged over {comm.world_size} rank"):
-        comm.average_gradients(gradients)
+
+    def average() -> None:
+        row = comm.average_gradients(gradients)
+        gradients.read([row | {"gradient_norm": gradients.clip_norm(1.0)}])
+
+    with pytest.raises(NonFiniteError, match=rf"averaged over {comm.world_size} rank.*0.weight"):
+        average()
 
 
 def test_shards_of_all_ranks_are_the_whole(comm: Communicator):

@@ -30,8 +30,9 @@ from ppo_mpi.envs.base import Discrete, VecEnvs
 from ppo_mpi.modes.evaluate import evaluate_agent
 
 # Three ranks have 3, 3 and 2 of the eight environments. "threads" is a process without a launcher
-# that computes on three threads.
-OTHERS = ("ranks2", "ranks3", "ranks4", "threads")
+# that computes on three threads; "turns" two ranks whose environments take turns and whose
+# gradients torch adds up.
+OTHERS = ("ranks2", "ranks3", "ranks4", "threads", "turns")
 COMPARED = [(job, other) for job in ("starpilot", "CartPole") for other in OTHERS]
 COMPARED += [("probe:box", "ranks3")]
 
@@ -47,6 +48,8 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pat
         words += ["--checkpoint-dir", job.replace(":", "_"), "--run", how]
         if how == "threads":
             run_job(0, *words, "--threads", "3", cwd=folder)
+        elif how == "turns":
+            run_job(2, *words, "--turns", "2", "--transport", "torch", cwd=folder)
         else:
             run_job(int(how.removeprefix("ranks")), *words, cwd=folder)
         return folder / job.replace(":", "_") / how

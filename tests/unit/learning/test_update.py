@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ppo_mpi.algorithms.ppo import PPO
 from ppo_mpi.config import LearningConfig, NetworkConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import Discrete, ObservationSpec
-from ppo_mpi.errors import NonFiniteError
+from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Rollout, minibatch_samples
 from ppo_mpi.learning.update import (
@@ -57,8 +58,10 @@ def make_batch(model: ActorCritic, seed: int = 0) -> Batch:
     return Batch(rollout, noise[2], noise[3])
 
 
-def make_learner(config: LearningConfig = CONFIG, workers: Workers | None = None) -> Learner:
-    return Learner(make_model(), PPO, config, seed=9, workers=workers)
+def make_learner(
+    config: LearningConfig = CONFIG, workers: Workers | None = None, **where: bool
+) -> Learner:
+    return Learner(make_model(), PPO, config, seed=9, workers=workers, **where)
 
 
 def run_update(learner: Learner, batch: Batch, learning_rate: float = 0.01) -> dict[str, float]:
@@ -124,6 +127,54 @@ def test_accumulation_over_microbatches_does_not_change_the_gradient(size, worke
         parameters_of(pieces.model), parameters_of(whole.model), atol=1e-5, rtol=1e-4
     )
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("record", [True, False])
+@pytest.mark.parametrize("size", [0, 2, 5])
+@pytest.mark.parametrize("normalize", ["none", "minibatch"])
+def test_an_update_that_stays_on_its_device_is_the_same(size: int, record: bool, normalize):
+    config = replace(CONFIG, normalize_advantages=normalize, max_grad_norm=0.4)
+    host = make_learner(config)
+    config = replace(config, microbatch_size=size)
+    device = make_learner(config, on_device=True, record=record)
+    # Three iterations of one rollout's memory, the clip changing before the last.
+    batch = make_batch(host.model)
+    for iteration, clip_range in enumerate((0.2, 0.2, 0.1)):
+        batch.advantages.copy_(make_batch(host.model, iteration).advantages)
+        expected, found = (
+            update(learner, replace(batch), (0, 1, 2), iteration, 0.01, clip_range, COMM)
+            for learner in (host, device)
+        )
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    torch.testing.assert_close(
+        parameters_of(device.model), parameters_of(host.model), atol=1e-5, rtol=1e-4
+    )
+    assert expected["gradient_norm"] > 0.4, "the clip was tested"
+    assert device.device_terms is not None
+    assert bool(device.device_terms._recordings) == record
+
+
+def test_what_was_recorded_for_one_rollout_is_not_used_for_another():
+    host, device = make_learner(), make_learner(on_device=True, record=True)
+    for seed in range(2):
+        batch = make_batch(make_model(), seed)  # in other memory each time
+        expected, found = run_update(host, batch), run_update(device, batch)
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_on_a_device_too_what_is_not_finite_is_named():
+    learner = make_learner(on_device=True, record=True)
+    with torch.no_grad():
+        learner.model.value_head.bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match=r"is not finite in iteration 0: value_torso"):
+        run_update(learner, make_batch(make_model()))
+
+
+def test_on_a_device_too_a_late_stop_gives_the_iteration_up(monkeypatch):
+    learner = make_learner(on_device=True)
+    monkeypatch.setattr(type(STOP), "overdue", property(lambda _: True))
+    with pytest.raises(IterationAbandonedError):
+        run_update(learner, make_batch(learner.model))
 
 
 def test_threads_change_no_bits_of_an_update():

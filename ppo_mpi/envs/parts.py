@@ -1,0 +1,113 @@
+"""Environments in several parts, which can be stepped one beside the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ppo_mpi.envs.base import StepResult, VecEnvs
+
+
+class EnvParts(VecEnvs):
+    """Several vectors of environments as one; each may also be stepped by itself.
+
+    Slots count through the parts, in their order.
+    """
+
+    def __init__(self, parts: Sequence[VecEnvs]) -> None:
+        """Take at least one part, of the same environment each."""
+        self.parts = tuple(parts)
+        self.indices = tuple(index for part in parts for index in part.indices)
+        self.obs_spec = parts[0].obs_spec
+        self.action_spec = parts[0].action_spec
+        ends = np.cumsum([len(part.indices) for part in parts]).tolist()
+        self.slots = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+        """Each part's slots."""
+
+    @property
+    def restarts(self) -> int:  # type: ignore[override]
+        """How many environments have raised and were made anew so far."""
+        return sum(part.restarts for part in self.parts)
+
+    def reset(self) -> np.ndarray:
+        """Begin a fresh episode in every slot; return the observations [B, ...]."""
+        return np.concatenate([part.reset() for part in self.parts])
+
+    def step(self, actions: np.ndarray) -> StepResult:
+        """Take one step in every slot, one part after the other; ``actions`` is [B] or [B, A]."""
+        results = [
+            with_slots_from(part.step(actions[slots]), slots.start)
+            for part, slots in zip(self.parts, self.slots, strict=True)
+        ]
+        final: dict[int, np.ndarray] = {}
+        for result in results:
+            final.update(result.final_obs)
+        joined: Mapping[str, Any] = {
+            name: np.concatenate([getattr(result, name) for result in results])
+            for name in ("obs", "rewards", "terminated", "truncated", "levels")
+        }
+        dropped = frozenset[int]().union(*(result.dropped for result in results))
+        return StepResult(**joined, final_obs=final, dropped=dropped)
+
+    def observe(self) -> np.ndarray:
+        """Return the current observations [B, ...]."""
+        return np.concatenate([part.observe() for part in self.parts])
+
+    def assign(self, slot: int, seed: int, level: int | None) -> None:
+        """Say how the slot's next episode begins, as ``VecEnvs.assign`` has it."""
+        part, own = self._place(slot)
+        part.assign(own, seed, level)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
+        return np.concatenate([part.levels for part in self.parts])
+
+    def get_states(self) -> list[bytes | None]:
+        """Return each slot's whole state, including its random streams; None if unsavable."""
+        return [state for part in self.parts for state in part.get_states()]
+
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
+        """Put back what ``get_states`` gave; return the slots that began a fresh episode instead.
+
+        Raises:
+            CheckpointError: a state belongs to another environment or is damaged.
+        """
+        fresh = []
+        for part, slots in zip(self.parts, self.slots, strict=True):
+            fresh += [slots.start + slot for slot in part.set_states(states[slots], iteration)]
+        return fresh
+
+    def render(self) -> list[np.ndarray]:
+        """Return one frame [H, W, 3] uint8 per slot, in the suite's human view."""
+        return [frame for part in self.parts for frame in part.render()]
+
+    def close(self) -> None:
+        """Free what the environments hold."""
+        for part in self.parts:
+            part.close()
+
+    def _place(self, slot: int) -> tuple[VecEnvs, int]:
+        for part, slots in zip(self.parts, self.slots, strict=True):
+            if slots.start <= slot < slots.stop:
+                return part, slot - slots.start
+        raise IndexError(f"slot {slot} is not one of {len(self.indices)}")
+
+
+def with_slots_from(result: StepResult, first: int) -> StepResult:
+    """Return a part's result with the slots of the whole in it.
+
+    Args:
+        result: of the part; its arrays are not copied.
+        first: the part's first slot.
+    """
+    if not (first and (result.final_obs or result.dropped)):
+        return result
+    return StepResult(
+        result.obs, result.rewards, result.terminated, result.truncated,
+        {first + slot: obs for slot, obs in result.final_obs.items()},
+        result.levels,
+        frozenset(first + slot for slot in result.dropped),
+    )  # fmt: skip

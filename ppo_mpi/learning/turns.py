@@ -1,0 +1,168 @@
+"""Groups of environments in turn: the network acts for one while threads step the others.
+
+Axes: T steps; B environments on this rank; N of one group; K noise numbers of an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_mpi.distributed.signals import STOP
+from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
+from ppo_mpi.envs.parts import EnvParts, with_slots_from
+from ppo_mpi.learning.collector import Actor, Place, Transition
+from ppo_mpi.learning.recording import Recording
+
+
+@dataclass
+class Group:
+    """N environments that are stepped together, and the memory of their transitions."""
+
+    envs: VecEnvs
+    slots: slice
+    obs: Tensor
+    """[N, ...] on the device, what the network reads."""
+    noise: Tensor
+    """[N, K] float64 on the device, likewise."""
+    arriving: Tensor
+    """[N, ...] in the processor's memory (pinned for a GPU): the observation to act on next."""
+    leaving: Tensor
+    """The actions, in the processor's memory (pinned for a GPU)."""
+    acted: Any
+    """The event behind them on a GPU; None on a processor."""
+    act: Recording | None = None
+    step: int = 0
+    """Of the rollout, counted from 0: that of the transition under way."""
+    seen: np.ndarray | None = None
+    """Its raw observation, if the run normalizes."""
+    outputs: tuple[Tensor, ...] = ()
+    """Actions, log-probabilities and values."""
+    pending: Future[StepResult] | None = field(default=None, repr=False)
+    """The step of the environments under way."""
+
+
+class TurnActor(Actor):
+    """An actor for environments in parts. What it does is what ``Actor`` does, part by part.
+
+    On a GPU the network's pass is one recorded graph, frames and actions go through pinned
+    memory, and only the threads that step environments ever wait for it.
+    """
+
+    def __init__(self, envs: EnvParts, *args: Any, record: bool = True, **kwargs: Any) -> None:
+        """Take the environments, and what ``Actor`` takes.
+
+        Args:
+            envs: in as many parts as there are turns.
+            args: as ``Actor``.
+            record: whether the network's pass is recorded and replayed.
+            kwargs: as ``Actor``.
+        """
+        super().__init__(envs, *args, **kwargs)
+        self._record = record
+        self._threads = ThreadPoolExecutor(len(envs.parts), thread_name_prefix="environments")
+        self._groups = [
+            self._make_group(part, slots)
+            for part, slots in zip(envs.parts, envs.slots, strict=True)
+        ]
+
+    def _make_group(self, envs: VecEnvs, slots: slice) -> Group:
+        spec, action_spec, num = envs.obs_spec, envs.action_spec, len(envs.indices)
+        dtype = torch.uint8 if spec.dtype == "uint8" else torch.float32
+        on_gpu = self.device.type == "cuda"
+        arriving = torch.zeros(num, *spec.shape, dtype=dtype, pin_memory=on_gpu)
+        if isinstance(action_spec, Discrete):
+            leaving, width = torch.zeros(num, dtype=torch.int64, pin_memory=on_gpu), 1
+        else:
+            width = len(action_spec.low)
+            leaving = torch.zeros(num, width, pin_memory=on_gpu)
+        return Group(
+            envs, slots,
+            obs=torch.zeros(arriving.shape, dtype=dtype, device=self.device),
+            noise=torch.full((num, width), 0.5, dtype=torch.float64, device=self.device),
+            arriving=arriving,
+            leaving=leaving,
+            acted=torch.cuda.Event() if on_gpu else None,
+        )  # fmt: skip
+
+    def begin(self, iteration: int, steps: int, continue_episodes: bool) -> None:
+        """Prepare a rollout, as ``Actor.begin``."""
+        super().begin(iteration, steps, continue_episodes)
+        for group in self._groups:
+            if group.act is None and self._record:
+                group.act = Recording(lambda g=group: self.act(g.obs, g.noise))  # type: ignore[misc]
+
+    def arrive(self, obs: np.ndarray) -> None:
+        """Take the observations [B, ...] to act on next."""
+        for group in self._groups:
+            slots = range(group.slots.start, group.slots.stop)
+            group.arriving.copy_(torch.from_numpy(self.normalized(obs[group.slots], slots)))
+
+    @property
+    def obs(self) -> Tensor:
+        """[B, ...] the observation to act on next."""
+        return torch.cat([group.arriving for group in self._groups]).to(self.device)
+
+    def transitions(self, steps: int) -> Generator[tuple[Place, Transition]]:
+        """Take ``steps`` steps in every environment, group by group.
+
+        Yields:
+            where in [T, B] they belong, and transitions; their tensors are good until the next.
+
+        Raises:
+            IterationAbandonedError: a signal to stop came too long ago.
+        """
+        try:
+            for t in range(steps):
+                for group in self._groups:
+                    if group.pending is not None:
+                        yield self._finished(group)
+                    self._act(group, t)
+            for group in self._groups:
+                if group.pending is not None:
+                    yield self._finished(group)
+        finally:
+            # Nobody may touch environments that a thread still steps.
+            wait([group.pending for group in self._groups if group.pending is not None])
+            for group in self._groups:
+                group.pending = None
+
+    def _act(self, group: Group, t: int) -> None:
+        """Choose actions for a group, and let a thread step it with them."""
+        self._heart.beat("collecting")
+        STOP.check_grace()
+        self._step = group.step = t
+        if self.normalizer is not None:
+            group.seen = group.envs.observe()
+        group.obs.copy_(group.arriving, non_blocking=True)
+        group.noise.copy_(self._noise[t, group.slots])
+        group.outputs = group.act() if group.act else self.act(group.obs, group.noise)
+        group.leaving.copy_(group.outputs[0], non_blocking=True)
+        if group.acted is not None:
+            group.acted.record()
+        group.pending = self._threads.submit(self._step_group, group)
+
+    def _step_group(self, group: Group) -> StepResult:
+        """Step a group's environments once its actions are there; runs in a thread."""
+        if group.acted is not None:
+            group.acted.synchronize()  # and what has arrived before was read, too
+        result = group.envs.step(group.leaving.numpy().copy())
+        slots = range(group.slots.start, group.slots.stop)
+        group.arriving.copy_(torch.from_numpy(self.normalized(result.obs, slots)))
+        return result
+
+    def _finished(self, group: Group) -> tuple[Place, Transition]:
+        """Wait for a group's step; return its transition."""
+        assert group.pending is not None, "it was begun"
+        pending, group.pending = group.pending, None
+        place = (group.step, group.slots)
+        result = with_slots_from(pending.result(), group.slots.start)
+        self.note(result, group.slots)
+        actions, log_probs, values = group.outputs
+        return place, Transition(group.obs, actions, log_probs, values, result, group.seen)
