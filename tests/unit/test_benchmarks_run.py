@@ -54,6 +54,16 @@ def test_throughput_measures_every_round(tmp_path):
     assert done.stdout.splitlines()[1].split()[:3] == ["1", "1", "float32"]
 
 
+def test_gpu_compares_the_ways_to_train(tmp_path):
+    path = tmp_path / "gpu.json"
+    words = ("--iterations", "1", "--warmup", "0", "--rounds", "1", "--json", str(path))
+    done = run_benchmark("gpu.py", *CARTPOLE, *words, "--device", "cpu")
+    results = figures(path)["results"]
+    assert len({result["way"] for result in results}) == len(results) == 2
+    assert all(result["engine_steps_per_second"] > 0 for result in results)
+    assert done.stdout.splitlines()[0] == "on cpu, 1 rank(s), float32"
+
+
 @needs_mpirun
 def test_scaling_compares_one_rank_with_two(tmp_path):
     path = tmp_path / "scaling.json"
