@@ -37,6 +37,8 @@ class Communicator:
     local_rank = 0
     local_size = 1
     library = "none (one process)"
+    transport = "mpi"
+    """What adds up the gradients: mpi, NCCL or Gloo."""
     survives_losses = False
     """Whether the ranks that are left go on after the loss of one."""
 
@@ -185,8 +187,8 @@ class Communicator:
         self._sum_gradients(gradients)  # collective
         return gradients.average(self.world_size, self.heart.iteration)
 
-    def choose_transport(self, asked: str, device: torch.device) -> str:
-        """Decide what adds up the gradients from now on, and return it. Collective.
+    def choose_transport(self, asked: str, device: torch.device) -> None:
+        """Decide what adds up the gradients from now on. Collective.
 
         Args:
             asked: ``"mpi"``; ``"torch"``: NCCL on GPUs, Gloo on processors; ``"auto"``: NCCL
@@ -196,7 +198,6 @@ class Communicator:
         Raises:
             ConfigError: torch's cannot be used here.
         """
-        return "none"
 
     def _sum_gradients(self, gradients: FlatGradients) -> None:
         """Add up the message of gradients over the ranks. Collective."""

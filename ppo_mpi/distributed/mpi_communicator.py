@@ -210,8 +210,8 @@ class MpiCommunicator(Communicator):
             for end, size in zip(ends, sizes, strict=True)
         ]
 
-    def choose_transport(self, asked: str, device: torch.device) -> str:
-        """Decide what adds up the gradients from now on, and return it. Collective.
+    def choose_transport(self, asked: str, device: torch.device) -> None:
+        """Decide what adds up the gradients from now on. Collective.
 
         Args:
             asked: ``"mpi"``; ``"torch"``: NCCL on GPUs, Gloo on processors; ``"auto"``: NCCL
@@ -222,14 +222,16 @@ class MpiCommunicator(Communicator):
             ConfigError: torch's cannot be used here.
         """
         seats = self.gather_all((self.hosts[self.rank], name_of_gpu(device)))  # collective
-        chosen = chosen_transport(asked, seats, self.survives_losses)  # the same on every rank
-        if chosen != "mpi" and self._torch_sums is None:
+        # The same on every rank.
+        self.transport = chosen_transport(asked, seats, self.survives_losses)
+        if self.transport == "mpi":
+            self._torch_sums = None
+        elif self._torch_sums is None:
             address = store_address(self.hosts)
             store = open_store(address) if self.is_root else None
             port = self.broadcast_object(store.port if store else 0)  # collective
             store = store or join_store(address, port)
             self._torch_sums = TorchSums(store, self.rank, self.world_size, device)  # collective
-        return chosen
 
     def _sum_gradients(self, gradients: FlatGradients) -> None:
         """Add up the message of gradients over the ranks. Collective."""

@@ -29,10 +29,11 @@ def announce(
     rollout = config.learning.rollout_timesteps
     total = config.num_iterations * rollout
     parameters = sum(p.numel() for p in run.model.parameters())
+    by = f"; gradients by {comm.transport}" if comm.transport != "mpi" else ""
     logger.message(
         f"{config.environment.env}: {num_envs} environments = {world_size} rank(s) x {dealt}, "
         f"{threads} thread(s) each; {parameters:,} parameters on "
-        f"{run.collector.actor.device} in {str(run.model.precision).removeprefix('torch.')}"
+        f"{run.collector.actor.device} in {str(run.model.precision).removeprefix('torch.')}{by}"
     )
     logger.message(
         f"{config.num_iterations:,} iterations of {rollout:,} timesteps "

@@ -40,6 +40,7 @@ def system_info(comm: Communicator) -> dict[str, Any]:
             "ranks": comm.world_size,
             "hosts": {host: comm.hosts.count(host) for host in sorted(set(comm.hosts))},
             "mpi_library": comm.library,
+            "transport": comm.transport,
             "platform": platform.platform(),
             "processor": _processor(),
             "cores": os.cpu_count(),

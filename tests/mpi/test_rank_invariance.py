@@ -50,6 +50,8 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pat
             run_job(0, *words, "--threads", "3", cwd=folder)
         elif how == "turns":
             run_job(2, *words, "--turns", "2", "--transport", "torch", cwd=folder)
+            system = (folder / job.replace(":", "_") / how / "system.json").read_text()
+            assert '"transport": "Gloo"' in system
         else:
             run_job(int(how.removeprefix("ranks")), *words, cwd=folder)
         return folder / job.replace(":", "_") / how

@@ -64,6 +64,19 @@ def test_gpu_compares_the_ways_to_train(tmp_path):
     assert done.stdout.splitlines()[0] == "on cpu, 1 rank(s), float32"
 
 
+def test_learning_in_both_precisions_is_shown_beside_each_other(tmp_path):
+    path = tmp_path / "curves.json"
+    words = ("--timesteps", "640", "--seeds", "3", "--folder", str(tmp_path), "--json", str(path))
+    done = run_benchmark("precision_learning.py", *CARTPOLE, *words)
+    curves = json.loads(path.read_text(encoding="utf-8"))
+    assert set(curves) == {"bfloat16", "float32"}
+    assert all(own[0][-1][0] == 640 for own in curves.values())
+    assert "float32: the runs end at" in done.stdout
+    config = (tmp_path / "CartPole-v1-bfloat16-3" / "config.yaml").read_text(encoding="utf-8")
+    assert "precision: bfloat16" in config
+    assert "seed: 3" in config
+
+
 @needs_mpirun
 def test_scaling_compares_one_rank_with_two(tmp_path):
     path = tmp_path / "scaling.json"
