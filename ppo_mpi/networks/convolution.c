@@ -66,9 +66,44 @@ INLINE __m512 product(__m512 sum, __m512i x, __m512i y) {
     return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)y);
 }
 
+INLINE __m512i pair_at(const uint16_t *x) {
+    int32_t pair;
+    memcpy(&pair, x, 4);
+    return _mm512_set1_epi32(pair);
+}
+
 INLINE __m512 widened(const uint16_t *x) {
     const __m256i bits = _mm256_loadu_si256((const void *)x);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+/* Add a row of the window as it lies in memory, in pairs; an odd one's last meets a zero. */
+INLINE void add_window(const uint16_t *x, const int channels, const uint32_t *w, int outputs,
+                       const int pixels, const int vectors, __m512 *sum) {
+    ONE_BY_ONE for (int k = 0; k < (3 * channels + 1) / 2; k++, w += outputs) {
+        __m512i weight[2];
+        UNROLL for (int v = 0; v < vectors; v++) weight[v] = _mm512_loadu_si512(w + 16 * v);
+        UNROLL for (int p = 0; p < pixels; p++) {
+            const __m512i both = pair_at(x + p * channels + 2 * k);
+            UNROLL for (int v = 0; v < vectors; v++)
+                sum[p * vectors + v] = product(sum[p * vectors + v], weight[v], both);
+        }
+    }
+}
+
+/* The same by pairs of channels, for 16 outputs: each is read once for all three columns. */
+INLINE void add_columns(const uint16_t *x, const int channels, const uint32_t *w, int outputs,
+                        const int pixels, __m512 *sum) {
+    ONE_BY_ONE for (int k = 0; k < channels / 2; k++, w += outputs) {
+        __m512i weight[3];
+        UNROLL for (int i = 0; i < 3; i++)
+            weight[i] = _mm512_loadu_si512(w + (size_t)i * (channels / 2) * outputs);
+        UNROLL for (int q = 0; q < pixels + 2; q++) {
+            const __m512i both = pair_at(x + q * channels + 2 * k);
+            UNROLL for (int i = 0; i < 3; i++)
+                if (q >= i && q - i < pixels) sum[q - i] = product(sum[q - i], weight[i], both);
+        }
+    }
 }
 
 /* The sums of some pixels, [pixels, 16 * vectors] of [W, K] in float32.
@@ -83,18 +118,11 @@ INLINE void convolve_tile(const uint16_t *x, size_t row, const int channels, con
     __m512 sum[16];
     UNROLL for (int i = 0; i < pixels * vectors; i++)
         sum[i] = bias ? _mm512_loadu_ps(bias + 16 * (i % vectors)) : _mm512_setzero_ps();
-    for (int h = 0; h < 3; h++, x += row) {
-        ONE_BY_ONE for (int k = 0; k < pairs; k++, w += outputs) {
-            __m512i weight[2];
-            UNROLL for (int v = 0; v < vectors; v++) weight[v] = _mm512_loadu_si512(w + 16 * v);
-            UNROLL for (int p = 0; p < pixels; p++) {
-                int32_t pair;
-                memcpy(&pair, x + p * channels + 2 * k, 4);
-                const __m512i both = _mm512_set1_epi32(pair);
-                UNROLL for (int v = 0; v < vectors; v++)
-                    sum[p * vectors + v] = product(sum[p * vectors + v], weight[v], both);
-            }
-        }
+    for (int h = 0; h < 3; h++, x += row, w += pairs * outputs) {
+        if (channels % 2 || vectors > 1) /* products enough for each number read */
+            add_window(x, channels, w, outputs, pixels, vectors, sum);
+        else
+            add_columns(x, channels, w, outputs, pixels, sum);
     }
     UNROLL for (int i = 0; i < pixels * vectors; i++)
         _mm512_storeu_ps(y + (i / vectors) * outputs + 16 * (i % vectors), sum[i]);
@@ -133,15 +161,6 @@ INLINE void finish_row(const float *sums, size_t length, int kind, const uint16_
     }
 }
 
-INLINE void finish(const float *sums, size_t length, int kind, const uint16_t *a,
-                   const uint16_t *b, uint16_t *y) {
-    if (kind == RELU) finish_row(sums, length, RELU, a, b, y);
-    else if (kind == ADD) finish_row(sums, length, ADD, a, b, y);
-    else if (kind == MASK) finish_row(sums, length, MASK, a, b, y);
-    else if (kind == MASK_ADD) finish_row(sums, length, MASK_ADD, a, b, y);
-    else finish_row(sums, length, PLAIN, a, b, y);
-}
-
 /* Put an image into one with a border of zeros. */
 INLINE void copy_inside(const uint16_t *x, int height, size_t length, int relu, size_t row,
                         uint16_t *inside) {
@@ -177,7 +196,7 @@ FAST int convolve(const uint16_t *x, long images, int height, int width, int cha
                 CASE(64);
             }
 #undef CASE
-            finish(sums, length, kind, a ? a + at : 0, b ? b + at : 0, y);
+            finish_row(sums, length, kind, a ? a + at : 0, b ? b + at : 0, y);
         }
     }
     const int failed = !image || !sums;
