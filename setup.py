@@ -84,14 +84,15 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["ppo_mpi", "ppo_mpi.*"]),
     package_data={"ppo_mpi.presets": ["*.yaml"]},
-    # No module of Python's, but a library of a few loops. Without a compiler torch's are used.
+    # No modules of Python's, but libraries of a few loops. Without a compiler torch's are used.
     ext_modules=[
         Extension(
-            "ppo_mpi.networks._pooling",
-            ["ppo_mpi/networks/pooling.c"],
+            f"ppo_mpi.networks._{name}",
+            [f"ppo_mpi/networks/{name}.c"],
             extra_compile_args=["-O3"],
             optional=True,
         )
+        for name in ("convolution", "pooling")
     ],
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,

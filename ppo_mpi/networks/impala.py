@@ -12,25 +12,12 @@ from torch import Tensor, nn
 from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.networks.convolution import Convolution, ResidualBlock
 from ppo_mpi.networks.initialization import initialize_torso
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.networks.pooling import MaxPool
 
 CHANNELS = (16, 32, 32)
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x))))."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N, C, H, W] to the same shape."""
-        hidden = F.relu(self.first(F.relu(x)), inplace=True)
-        return x + self.second(hidden)
 
 
 class Impala(nn.Module):
@@ -47,7 +34,7 @@ class Impala(nn.Module):
         blocks: list[nn.Module] = []
         for out in channels:
             blocks += [
-                nn.Conv2d(depth, out, 3, padding=1),
+                Convolution(depth, out),
                 MaxPool(),
                 ResidualBlock(out),
                 ResidualBlock(out),

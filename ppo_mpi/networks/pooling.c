@@ -157,24 +157,34 @@ INLINE void row_gradient(const uint16_t *restrict g, const uint8_t *restrict p, 
         odd[i] = plus(share(g[i], p[i], right), share(h[i], q[i], 2));
 }
 
+INLINE void image_gradient(const uint16_t *g, const uint8_t *places, int height, int width,
+                           size_t step, uint16_t *even, uint16_t *odd, uint16_t *gradient) {
+    const size_t length = (size_t)((width + 1) / 2) * step;
+    for (int y = 0; y < height; y++) {
+        const int is_odd = y & 1, has_below = is_odd && y + 1 < height;
+        const uint16_t *above = g + y / 2 * length, *below = above + length;
+        const uint8_t *p = places + y / 2 * length, *q = p + length;
+        if (has_below) row_gradient(above, p, 6, below, q, length, step, even, odd);
+        else row_gradient(above, p, is_odd ? 6 : 3, 0, 0, length, step, even, odd);
+        for (int x = 0; x < width; x++, gradient += step)
+            memcpy(gradient, (x & 1 ? odd : even) + (x / 2) * step, 2 * step);
+    }
+}
+
 /* Gradient of x from that of y; returns 0, or 1 without memory. */
 FAST int max_pool_backward(const uint16_t *g, const uint8_t *places, long images, int height,
                            int width, int channels, uint16_t *gradient) {
     const size_t step = (size_t)channels, length = (size_t)((width + 1) / 2) * step;
-    const int rows = (height + 1) / 2;
+    const size_t size = length * ((height + 1) / 2), whole = (size_t)height * width * step;
     uint16_t *even = malloc(2 * sizeof(uint16_t) * length), *odd = even + length;
     if (!even) return 1;
-    for (long n = 0; n < images; n++) {
-        for (int y = 0; y < height; y++) {
-            const size_t at = ((size_t)n * rows + y / 2) * length;
-            const int is_odd = y & 1, has_below = is_odd && y / 2 + 1 < rows;
-            const uint16_t *above = g + at, *below = above + length;
-            const uint8_t *p = places + at, *q = p + length;
-            if (has_below) row_gradient(above, p, 6, below, q, length, step, even, odd);
-            else row_gradient(above, p, is_odd ? 6 : 3, 0, 0, length, step, even, odd);
-            for (int x = 0; x < width; x++, gradient += step)
-                memcpy(gradient, (x & 1 ? odd : even) + (x / 2) * step, 2 * step);
-        }
+    for (long n = 0; n < images; n++, g += size, places += size, gradient += whole) {
+        if (channels == 16) /* a number that the compiler knows makes the copies faster */
+            image_gradient(g, places, height, width, 16, even, odd, gradient);
+        else if (channels == 32)
+            image_gradient(g, places, height, width, 32, even, odd, gradient);
+        else
+            image_gradient(g, places, height, width, step, even, odd, gradient);
     }
     free(even);
     return 0;

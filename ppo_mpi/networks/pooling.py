@@ -8,9 +8,7 @@ nothing else changes. Axes: N images; C channels; H, W size.
 from __future__ import annotations
 
 import ctypes
-import sysconfig
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ppo_mpi.networks.compiled import check_memory, load_library
+
 
 @cache
 def kernels() -> Any:
     """Return the library that setup.py built from ``pooling.c``; None where it did not."""
-    suffix = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
-    try:
-        library = ctypes.CDLL(str(Path(__file__).with_name(f"_pooling{suffix}")))
-    except OSError:
+    library = load_library("pooling")
+    if library is None:
         return None
     pointer, size = ctypes.c_void_p, ctypes.c_int
     sizes = [ctypes.c_long, size, size, size]
@@ -53,7 +51,7 @@ class _MaxPool(torch.autograd.Function):
         shape = (images, channels, (height + 1) // 2, (width + 1) // 2)
         y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
         places = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
-        _check(
+        check_memory(
             kernels().max_pool(
                 x.data_ptr(), images, height, width, channels, y.data_ptr(), places.data_ptr()
             )
@@ -69,15 +67,10 @@ class _MaxPool(torch.autograd.Function):
         images, channels, height, width = ctx.shape
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         result = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
-        _check(
+        check_memory(
             kernels().max_pool_backward(
                 gradient.data_ptr(), places.data_ptr(), images, height, width, channels,
                 result.data_ptr(),
             )
         )  # fmt: skip
         return result
-
-
-def _check(status: int) -> None:
-    if status:
-        raise MemoryError("no memory for a row of an image")
