@@ -11,7 +11,7 @@ import torch
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
-from ppo_mpi.distributed.machine import choose_device, choose_precision
+from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.learning.collector import Actor, Collector
@@ -69,7 +69,7 @@ class Run:
     def close(self) -> None:
         """Free the environments."""
         for actor in self.actors:
-            actor.envs.close()
+            actor.close()
 
 
 def make_envs(
@@ -140,7 +140,8 @@ def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> Observati
 TURNS_ON_GPU = 2
 """Groups of environments: one is stepped while the GPU acts for the other."""
 SMALL_NETWORK = 100_000
-"""Parameters below which a vector's network is so fast that threads only wait for each other."""
+"""Parameters below which a vector's network is so fast that threads only wait for each other,
+and that a GPU is slower."""
 
 
 def make_workers(
@@ -152,12 +153,32 @@ def make_workers(
     """
     exact = config.job.deterministic or (config.job.precision == "float32" and device.type == "cpu")
     if exact:
-        return Workers(threads)
-    size = sum(parameter.numel() for parameter in model.parameters())
-    is_small = size < SMALL_NETWORK and not model.obs_spec.is_image
-    if device.type == "cpu" and threads > 1 and not is_small:
+        return Workers(threads if device.type == "cpu" else 1)
+    if device.type == "cpu" and threads > 1 and not is_small(model):
         return Workers(threads, exact=False)
     return None
+
+
+def device_of(config: TrainConfig, local_rank: int) -> torch.device:
+    """Return where a training job's rank computes; small networks are no work for a GPU.
+
+    Raises:
+        ConfigError: a GPU was asked for and there is none.
+    """
+    device = choose_device(config.job.device, local_rank)
+    if device.type == "cpu" or config.job.device != "auto":
+        return device
+    processor = torch.device("cpu")
+    envs = make_envs(config, (), config.job.seed, "shape")
+    small = is_small(make_model(config, envs, processor))
+    envs.close()
+    return processor if small else device
+
+
+def is_small(model: ActorCritic) -> bool:
+    """Return whether the network is so fast that handing it on takes longer than its work."""
+    size = sum(parameter.numel() for parameter in model.parameters())
+    return size < SMALL_NETWORK and not model.obs_spec.is_image
 
 
 @dataclass(frozen=True)
@@ -246,14 +267,12 @@ def build_run(
         ConfigError: a name is unknown, or two settings do not fit each other.
     """
     config.validate(comm.world_size)
-    if config.job.deterministic:
-        torch.use_deterministic_algorithms(True)
-    device = choose_device(config.job.device, comm.local_rank)
-    resources = Resources.of(config, device, torch.get_num_threads())
-    comm.choose_transport(config.job.transport, device)  # collective
-    if device.type == "cpu":
-        # Before anything is computed, the first weights too: several would change the last bits.
-        torch.set_num_threads(1)
+    job = config.job
+    threads = torch.get_num_threads()
+    device = device_of(config, comm.local_rank)
+    use_device(device, job.precision == "float32", job.deterministic)
+    resources = Resources.of(config, device, threads)
+    comm.choose_transport(job.transport, device)  # collective
     envs = make_parts(config, comm.shard(config.environment.num_envs), False, resources)
     normalizer = make_observation_normalizer(config, envs)
     learner = make_learner(config, envs, comm, chosen or {}, resources)  # collective

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ppo_mpi.config import LearningConfig
 from ppo_mpi.learning.losses import (
+    ClipRange,
     approximate_kl,
     clipped_fraction,
     clipped_policy_loss,
@@ -21,7 +22,7 @@ from ppo_mpi.networks.actor_critic import ActorCritic
 
 
 def ppo_loss(
-    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: float
+    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: ClipRange
 ) -> tuple[Tensor, Tensor]:
     """Compute PPO's loss, summed over the samples.
 

@@ -23,12 +23,24 @@ class DeviceGradients(FlatGradients):
     A step whose gradient is not finite is noticed when they are read, and named by then.
     """
 
+    awaited = "the GPU"
+
     def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
         super().__init__(model, statistics)
         on_gpu = self.buffer.device.type == "cuda"
         self.host = torch.zeros(len(self.buffer), pin_memory=on_gpu)
         """The message where it goes through the processor's memory."""
         self._where = (1, 0)
+
+    def add_term(self, gradients: Sequence[Tensor | None], sums: Tensor, num_samples: int) -> None:
+        """Add the gradient and the statistics of some samples, as ``FlatGradients.add_term``."""
+        known = [
+            (parameter.grad, gradient)
+            for parameter, gradient in zip(self.parameters, gradients, strict=True)
+            if parameter.grad is not None and gradient is not None
+        ]
+        torch._foreach_add_(*map(list, zip(*known, strict=True)))
+        self.add_statistics(sums, num_samples)
 
     def add_statistics(self, sums: Tensor, num_samples: int) -> None:
         """Add one microbatch's statistics, [S] float32 summed over its ``num_samples``."""

@@ -22,6 +22,9 @@ class FlatGradients:
     samples; the communicator adds the buffers of all ranks and ``divide`` makes means of them.
     """
 
+    awaited = ""
+    """What ``read`` waits for; empty where it does not."""
+
     def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]

@@ -89,6 +89,27 @@ def choose_precision(asked: str, is_image: bool, device: torch.device) -> torch.
     return torch.float32
 
 
+def use_device(device: torch.device, is_exact: bool, is_deterministic: bool) -> None:
+    """Make a device the current one and set its arithmetic, before anything is computed.
+
+    Args:
+        device: of this rank.
+        is_exact: whether float32 was asked for: no TF32 in convolutions, which torch allows.
+        is_deterministic: whether the same bits were asked for.
+    """
+    if is_deterministic:
+        torch.use_deterministic_algorithms(True)
+    # Whole microbatches go to threads; within one several would change the last bits. On a GPU,
+    # each thread that steps environments would start a team of its own.
+    torch.set_num_threads(1)
+    if device.type == "cuda":
+        if is_deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Streams, events and recordings belong to the current device, not to a tensor's.
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.allow_tf32 = not is_exact
+
+
 def choose_device(asked: str, local_rank: int) -> torch.device:
     """Return this rank's device: the GPU with its local rank's number, else the processor.
 

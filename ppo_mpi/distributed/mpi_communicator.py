@@ -263,8 +263,10 @@ class MpiCommunicator(Communicator):
 
     def finish(self, status: int) -> None:
         """Leave the job in good order, as its last act. Collective."""
-        if self._torch_sums is not None:
+        if self.transport != "mpi" and self._torch_sums is not None:
+            self.barrier()  # collective: the ranks leave together, and rank 0's store is the last
             self._torch_sums.close()
+            self.barrier()  # collective
         if self.survives_losses:
             self.agree(True)  # collective: nobody leaves while others still work
             elastic.leave_at_once(status)

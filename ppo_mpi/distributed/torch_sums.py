@@ -54,8 +54,6 @@ class TorchSums:
         """
         self.device = device
         on_gpu = device.type == "cuda"
-        if on_gpu:
-            torch.cuda.set_device(device)
         distributed.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=store,

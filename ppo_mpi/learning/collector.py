@@ -220,6 +220,10 @@ class Actor:
         """Keep account of a step of these slots."""
         self.episodes += self.tracker.add(result, self._iteration + 1, slots)  # logs count from 1
 
+    def close(self) -> None:
+        """Free the environments."""
+        self.envs.close()
+
     def play(self, iteration: int, steps: int, continue_episodes: bool) -> None:
         """Take ``steps`` steps for the sake of their episodes only."""
         self.begin(iteration, steps, continue_episodes)

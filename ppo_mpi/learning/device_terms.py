@@ -6,12 +6,13 @@ Axes: T steps; B environments on this rank; N samples of a microbatch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppo_mpi.distributed.gradients import FlatGradients
-from ppo_mpi.learning.recording import Recording
+from ppo_mpi.learning.recording import Recording, recording_stream
 from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches
 
 MOST_SIZES = 4
@@ -27,14 +28,14 @@ class DeviceTerms:
 
     def __init__(
         self,
-        loss: Callable[[Minibatch, float], tuple[Tensor, Tensor]],
+        loss: Callable[[Minibatch, Tensor], tuple[Tensor, Tensor]],
         gradients: FlatGradients,
         record: bool,
     ) -> None:
         """Record nothing yet.
 
         Args:
-            loss: (minibatch, clip range) -> the loss and the metrics, summed over its samples.
+            loss: (minibatch, clip range []) -> the loss and the metrics, summed over its samples.
             gradients: to which the terms are added.
             record: whether to record at all.
         """
@@ -42,15 +43,17 @@ class DeviceTerms:
         self._gradients = gradients
         self._record = record
         self._batch: Batch | None = None
-        self._clip_range = 0.0
+        device = gradients.buffer.device
+        # In memory, as a schedule may change it from iteration to iteration.
+        self._clip_range = torch.zeros((), device=device)
         self._recordings: dict[int, tuple[Recording, Tensor]] = {}
-        self._pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
+        self._stream = recording_stream(device)
+        self._pool: Any = None
 
     def hold(self, batch: Batch, clip_range: float) -> Batch:
         """Take an iteration's batch; return it as it lies in memory.
 
-        What was recorded is for this clip range, and for the memory of this rollout: others
-        begin anew.
+        What was recorded is for the memory of its rollout: another begins anew.
 
         Args:
             batch: [T, B] on the device; its rollout's tensors are always the same ones.
@@ -61,9 +64,11 @@ class DeviceTerms:
         if known is None or not same:
             # The rollout's memory is its collector's; these are new in each iteration.
             known = Batch(batch.rollout, batch.advantages.clone(), batch.returns.clone())
-        if not same or clip_range != self._clip_range:
             self._recordings.clear()
-        self._batch, self._clip_range = known, clip_range
+            # One that all recordings have left cannot be used again.
+            self._pool = torch.cuda.graph_pool_handle() if self._stream is not None else None
+        self._batch = known
+        self._clip_range.fill_(clip_range)
         known.advantages.copy_(batch.advantages)
         known.returns.copy_(batch.returns)
         return known
@@ -78,7 +83,11 @@ class DeviceTerms:
             num = len(piece)
             if self._record and num not in self._recordings and len(self._recordings) < MOST_SIZES:
                 index = piece.clone()
-                recording = Recording(lambda index=index: self._add(index), self._pool)  # type: ignore[misc]
+                recording = Recording(
+                    lambda index=index: self._add(index),  # type: ignore[misc]
+                    self._stream,
+                    self._pool,
+                )
                 self._recordings[num] = recording, index
 
     def add(self, piece: Tensor) -> None:

@@ -5,12 +5,20 @@ Axes: N samples. Everything is per sample, so that means over the job can be wei
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+ClipRange = Any
+"""A number, or a tensor [] in a GPU's memory, where a recorded update reads it."""
+
 
 def clipped_policy_loss(
-    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    clip_range: ClipRange,
 ) -> Tensor:
     """Return PPO's clipped surrogate objective, negated so that it is minimized.
 
@@ -31,7 +39,8 @@ def clipped_policy_loss(
     Source:
         Schulman et al. 2017, arXiv:1707.06347, eq. 7.
     """
-    if clip_range < 0:
+    # One in a GPU's memory cannot be looked at without waiting for it.
+    if not isinstance(clip_range, Tensor) and clip_range < 0:
         raise ValueError(f"clip_range must not be negative, got {clip_range}")
     if not log_probs.shape == old_log_probs.shape == advantages.shape:
         raise ValueError(
@@ -44,7 +53,7 @@ def clipped_policy_loss(
 
 
 def value_loss(
-    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float | None
+    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: ClipRange | None
 ) -> Tensor:
     """Return half the squared error of the values, clipped around the old ones if asked for.
 
@@ -88,7 +97,7 @@ def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
     return torch.expm1(log_ratio) - log_ratio
 
 
-def clipped_fraction(log_probs: Tensor, old_log_probs: Tensor, clip_range: float) -> Tensor:
+def clipped_fraction(log_probs: Tensor, old_log_probs: Tensor, clip_range: ClipRange) -> Tensor:
     """Return 1 where the probability ratio lies outside the clip, else 0; [N] float32."""
     ratio = torch.exp(log_probs - old_log_probs)
     return ((ratio - 1).abs() > clip_range).float()

@@ -24,8 +24,8 @@ USUAL = SIZES[-1]
 CLEARLY = 0.95
 FIXED = 256
 """Where the bits must not depend on the machine; one environment has hardly more of a minibatch."""
-ON_DEVICE = 4_096
-"""Images that go through a GPU at once: some GiB of activations."""
+ON_DEVICE = 4_096 * 64 * 64 * 3
+"""Numbers of the images that go through a GPU at once: some GiB of activations."""
 NUMBERS = USUAL * 64 * 64 * 3
 """Of the images that go through at once on a thread: there are fewer of large ones."""
 MEASURED = 256
@@ -58,7 +58,7 @@ def choose_microbatch_size(
     if workers is not None and workers.exact:
         return FIXED
     if not on_processor:
-        return ON_DEVICE if is_image else 0
+        return max(1, ON_DEVICE // math.prod(learner.model.obs_spec.shape)) if is_image else 0
     share = config.learning.rollout_timesteps / config.learning.num_minibatches / comm.world_size
     # Every thread has something to do.
     most = max(1, math.ceil(share / (workers.threads if workers is not None else 1)))

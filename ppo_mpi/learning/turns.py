@@ -18,7 +18,7 @@ from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
 from ppo_mpi.envs.parts import EnvParts, with_slots_from
 from ppo_mpi.learning.collector import Actor, Place, Transition
-from ppo_mpi.learning.recording import Recording
+from ppo_mpi.learning.recording import Recording, recording_stream
 
 
 @dataclass
@@ -66,7 +66,12 @@ class TurnActor(Actor):
         """
         super().__init__(envs, *args, **kwargs)
         self._record = record
-        self._threads = ThreadPoolExecutor(len(envs.parts), thread_name_prefix="environments")
+        self._stream = recording_stream(self.device)
+        # A thread begins with the first GPU, whichever is this rank's.
+        settings: dict[str, Any] = {}
+        if self.device.type == "cuda":
+            settings = {"initializer": torch.cuda.set_device, "initargs": (self.device,)}
+        self._threads = ThreadPoolExecutor(len(envs.parts), "environments", **settings)
         self._groups = [
             self._make_group(part, slots)
             for part, slots in zip(envs.parts, envs.slots, strict=True)
@@ -96,7 +101,10 @@ class TurnActor(Actor):
         super().begin(iteration, steps, continue_episodes)
         for group in self._groups:
             if group.act is None and self._record:
-                group.act = Recording(lambda g=group: self.act(g.obs, g.noise))  # type: ignore[misc]
+                group.act = Recording(
+                    lambda own=group: self.act(own.obs, own.noise),  # type: ignore[misc]
+                    self._stream,
+                )
 
     def arrive(self, obs: np.ndarray) -> None:
         """Take the observations [B, ...] to act on next."""
@@ -132,6 +140,11 @@ class TurnActor(Actor):
             wait([group.pending for group in self._groups if group.pending is not None])
             for group in self._groups:
                 group.pending = None
+
+    def close(self) -> None:
+        """Free the environments, and the threads that step them."""
+        self._threads.shutdown()
+        super().close()
 
     def _act(self, group: Group, t: int) -> None:
         """Choose actions for a group, and let a thread step it with them."""

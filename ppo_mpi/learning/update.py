@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.adam import Adam
 from ppo_mpi.learning.device_terms import DeviceTerms
-from ppo_mpi.learning.losses import explained_variance
+from ppo_mpi.learning.losses import ClipRange, explained_variance
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
 from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
 from ppo_mpi.networks.actor_critic import ActorCritic
 
-Loss = Callable[[ActorCritic, Minibatch, LearningConfig, float], tuple[Tensor, Tensor]]
+Loss = Callable[[ActorCritic, Minibatch, LearningConfig, ClipRange], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Learner:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.optimizer = Adam(named, config.adam_epsilon)
 
-    def _loss_of(self, minibatch: Minibatch, clip_range: float) -> tuple[Tensor, Tensor]:
+    def _loss_of(self, minibatch: Minibatch, clip_range: Tensor) -> tuple[Tensor, Tensor]:
         return self.loss(self.model, minibatch, self.config, clip_range)
 
 
@@ -118,10 +119,11 @@ def update(
     steps = len(batch.returns)
     metrics: dict[str, float] = {}
     num_updates = 0
+    deal = partial(
+        minibatch_samples, indices, steps, config.num_minibatches, learner.seed, iteration
+    )
+    samples = deal(0)
     for epoch in range(config.num_epochs):
-        samples = minibatch_samples(
-            indices, steps, config.num_minibatches, learner.seed, iteration, epoch
-        )
         epoch_batch = batch
         if config.normalize_advantages == "minibatch":
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective
@@ -137,12 +139,24 @@ def update(
             rows.append(
                 optimizer_step(learner, epoch_batch, own, learning_rate, clip_range, comm)
             )  # collective
-        metrics = epoch_means(learner.gradients.read(rows), iteration)
+        # While a GPU is still at work.
+        samples = deal(epoch + 1) if epoch + 1 < config.num_epochs else []
+        metrics = epoch_means(numbers_of(learner, rows, comm), iteration)
         num_updates += len(rows)
         if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
             break
     metrics["optimizer_steps"] = float(num_updates)
     return metrics
+
+
+def numbers_of(learner: Learner, rows: list[dict[str, Any]], comm: Communicator) -> Any:
+    """Return the numbers of optimizer steps, once they are there."""
+    # A GPU waits for the other ranks' by itself: one that hangs is not this one.
+    comm.heart.waiting_for = learner.gradients.awaited
+    try:
+        return learner.gradients.read(rows)
+    finally:
+        comm.heart.waiting_for = ""
 
 
 def epoch_means(rows: list[dict[str, float]], iteration: int) -> dict[str, float]:

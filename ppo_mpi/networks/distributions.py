@@ -6,6 +6,7 @@ depend on which environments share its batch. Axes: N samples; A action size.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Protocol
 
@@ -32,6 +33,11 @@ class Distribution(Protocol):
         """Return [N] float32, nats."""
 
 
+def running_sums(x: Tensor) -> Tensor:
+    """Return what ``x.cumsum(-1)`` does, by additions one after the other."""
+    return torch.stack(list(itertools.accumulate(x.unbind(-1))), -1)
+
+
 class Categorical:
     """One of A actions."""
 
@@ -41,7 +47,10 @@ class Categorical:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return actions [N] int64 by the inverse distribution function of noise [N, 1]."""
-        cumulative = self.log_probs.double().exp().cumsum(-1)
+        probabilities = self.log_probs.double().exp()
+        # torch has no deterministic cumsum for GPUs, and refuses.
+        by_hand = probabilities.is_cuda and torch.are_deterministic_algorithms_enabled()
+        cumulative = running_sums(probabilities) if by_hand else probabilities.cumsum(-1)
         below = cumulative <= noise.double() * cumulative[:, -1:]
         return below.sum(-1).clamp(max=self.log_probs.shape[-1] - 1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ppo_mpi.envs.base import Box, Discrete
-from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, draw_noise
+from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, draw_noise, running_sums
 
 
 def test_a_categorical_is_torchs():
@@ -69,3 +69,8 @@ def test_noise_has_the_shape_and_the_law_of_its_action_space():
     assert normal.shape == (20_000, 2)
     assert normal.mean(0) == pytest.approx([0, 0], abs=0.03)
     assert normal.std(0) == pytest.approx([1, 1], abs=0.03)
+
+
+def test_running_sums_have_the_bits_of_torchs():
+    x = torch.rand(33, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(running_sums(x), x.cumsum(-1))
