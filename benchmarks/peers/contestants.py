@@ -56,10 +56,11 @@ def command_line(
         words = [python, str(WORKERS / "engine.py")]
         words += ["--library", "ppo_mpi" if contestant.is_ours else "stable-baselines3"]
     elif contestant.is_ours:
-        words = [python, str(THROUGHPUT), "--env", shape.env, "--preset", "gym-control"]
+        words = [python, str(THROUGHPUT), "--env", f"gym:{shape.env}", "--preset", "gym-control"]
         words += ["--ranks", str(contestant.num_processes), "--threads", "1", "--warmup", "1"]
         words += ["--iterations", str(iterations), "--json", str(result)]
-        # precision=auto is float32 at its fastest for vectors; float32 asks for exact bits.
+        # precision=auto is float32 at its fastest for vectors, bfloat16 for images where the
+        # processor has it; float32 asks for exact bits.
         return [*words, "--device", "cpu", "--precision", "auto", *shape.train_words()]
     else:
         words = [python, str(WORKERS / "training.py")]

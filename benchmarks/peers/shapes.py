@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+FRAMES = "benchmarks.peers.frames:Frames-v0"
+"""An engine of Atari's shapes, made up: none of the two programs needs Atari for it."""
+
 
 @dataclass(frozen=True)
 class Shape:
-    """One task; every contestant learns it in these sizes, with separate networks for policy and
-    value of 64-64 tanh, Adam, and advantages normalized by minibatch."""
+    """One task; every contestant learns it in these sizes, with Adam and advantages normalized by
+    minibatch. Vectors have separate networks for policy and value of 64-64 tanh, images the
+    Nature network for both."""
 
     env: str
     """Gymnasium id."""
@@ -25,6 +29,8 @@ class Shape:
     discount: float
     normalize: bool
     """Whether observations and rewards are normalized by running statistics."""
+    images: bool = False
+    """Whether observations are images."""
 
     @property
     def timesteps(self) -> int:
@@ -48,6 +54,8 @@ class Shape:
             "normalize-observations": str(self.normalize).lower(),
             "normalize-rewards": str(self.normalize).lower(),
         }
+        if self.images:
+            settings |= {"network": "nature", "feature-size": 512, "shared-torso": "true"}
         return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
     def to_json(self) -> str:
@@ -63,4 +71,5 @@ class Shape:
 SHAPES = {
     "cartpole": Shape("CartPole-v1", 64, 128, 4, 4, 0.98, normalize=False),
     "halfcheetah": Shape("HalfCheetah-v5", 8, 256, 10, 32, 0.99, normalize=True),
+    "frames": Shape(FRAMES, 8, 128, 4, 4, 0.99, normalize=False, images=True),
 }

@@ -14,11 +14,15 @@ from ppo_mpi.learning.losses import (
     approximate_kl,
     clipped_fraction,
     clipped_policy_loss,
+    clipped_policy_slope,
     value_loss,
+    value_slope,
 )
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.learning.update import Algorithm
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.direct import DirectPass
+from ppo_mpi.networks.distributions import Distribution
 
 
 def ppo_loss(
@@ -43,6 +47,18 @@ def ppo_loss(
     """
     distribution, values = model(minibatch.obs)
     log_probs = distribution.log_prob(minibatch.actions)
+    return ppo_terms(distribution, log_probs, values, minibatch, config, clip_range)
+
+
+def ppo_terms(
+    distribution: Distribution,
+    log_probs: Tensor,
+    values: Tensor,
+    minibatch: Minibatch,
+    config: LearningConfig,
+    clip_range: float,
+) -> tuple[Tensor, Tensor]:
+    """Return what ``ppo_loss`` does, from what the model gives for the minibatch."""
     policy = clipped_policy_loss(
         log_probs, minibatch.old_log_probs, minibatch.advantages, clip_range
     )
@@ -58,7 +74,37 @@ def ppo_loss(
     return losses.sum(), sums
 
 
+@torch.no_grad()
+def ppo_gradients(
+    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: float
+) -> tuple[list[Tensor], Tensor]:
+    """Compute the gradient of ``ppo_loss`` by hand, for a model that ``runs_directly``.
+
+    Args:
+        model: policy and value.
+        minibatch: N samples.
+        config: the coefficients.
+        clip_range: the clip as its schedule has it now.
+
+    Returns:
+        the gradients of the summed loss, in the order of the model's parameters, and the sums of
+        the metrics, as ``ppo_loss`` returns them.
+    """
+    forward = DirectPass(model, minibatch.obs)
+    values, distribution = forward.values, model.distribution(forward.outputs)
+    log_probs = distribution.log_prob(minibatch.actions)
+    _, sums = ppo_terms(distribution, log_probs, values, minibatch, config, clip_range)
+    by_log_probs = clipped_policy_slope(
+        log_probs, minibatch.old_log_probs, minibatch.advantages, clip_range
+    )
+    value_clip = clip_range if config.clip_values else None
+    by_values = value_slope(values, minibatch.old_values, minibatch.returns, value_clip)
+    by_outputs, *own = distribution.gradients(minibatch.actions, by_log_probs, -config.entropy_coef)
+    return own + forward.gradients(by_outputs, config.value_coef * by_values), sums
+
+
 PPO = Algorithm(
     loss=ppo_loss,
     metrics=("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"),
+    gradients=ppo_gradients,
 )

@@ -138,8 +138,8 @@ class GymEnvs(VecEnvs):
         terminated = np.zeros(len(self._envs), bool)
         truncated = np.zeros(len(self._envs), bool)
         final_obs, dropped = {}, set()
-        for slot in range(len(self._envs)):
-            taken = self._try(slot, "step", self._action(actions[slot]))
+        for slot, action in enumerate(self._actions(actions)):
+            taken = self._try(slot, "step", action)
             if taken is FAILED:
                 truncated[slot], final_obs[slot] = True, self._obs[slot].copy()
                 dropped.add(slot)
@@ -280,14 +280,14 @@ class GymEnvs(VecEnvs):
 
         return np.asarray(flatten(self._obs_space, obs), np.float32)
 
-    def _action(self, action: np.ndarray) -> Any:
-        """Return one slot's action as the environment takes it."""
+    def _actions(self, actions: np.ndarray) -> list[Any]:
+        """Return each slot's action as its environment takes it."""
         space = self._action_space
         if isinstance(self.action_spec, Discrete):
-            return space.start + int(action)
+            return [space.start + action for action in actions.tolist()]
         low, high = space.low.ravel(), space.high.ravel()
-        clipped = np.minimum(np.maximum(action, low), high)
-        return clipped.astype(space.dtype).reshape(space.shape)
+        clipped = np.minimum(np.maximum(actions, low), high)
+        return list(clipped.astype(space.dtype).reshape(len(actions), *space.shape))
 
 
 def _box_class() -> type:

@@ -52,6 +52,27 @@ def clipped_policy_loss(
     return -torch.min(ratio * advantages, clipped_ratio * advantages)
 
 
+def clipped_policy_slope(
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float
+) -> Tensor:
+    """Return the derivative of each sample's clipped policy loss by its log_prob.
+
+        -r * A where r * A <= clip(r, 1 - c, 1 + c) * A, else 0
+
+    Args:
+        log_probs: as in ``clipped_policy_loss``, like all others.
+        old_log_probs: [N] float32.
+        advantages: [N] float32.
+        clip_range: c.
+
+    Returns:
+        [N] float32.
+    """
+    ratio = torch.exp(log_probs - old_log_probs)
+    gain = ratio * advantages
+    return -gain * (gain <= ratio.clamp(1 - clip_range, 1 + clip_range) * advantages)
+
+
 def value_loss(
     values: Tensor, old_values: Tensor, returns: Tensor, clip_range: ClipRange | None
 ) -> Tensor:
@@ -76,6 +97,30 @@ def value_loss(
         return 0.5 * error
     clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
     return 0.5 * torch.max(error, (clipped - returns) ** 2)
+
+
+def value_slope(
+    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float | None
+) -> Tensor:
+    """Return the derivative of each sample's value loss by its value.
+
+        V - R, but 0 where the clip holds and its error is the larger one
+
+    Args:
+        values: as in ``value_loss``, like all others.
+        old_values: [N] float32.
+        returns: [N] float32.
+        clip_range: c, or None.
+
+    Returns:
+        [N] float32.
+    """
+    error = values - returns
+    if clip_range is None:
+        return error
+    change = values - old_values
+    clipped = old_values + change.clamp(-clip_range, clip_range) - returns
+    return error * ((change.abs() <= clip_range) | (error**2 >= clipped**2))
 
 
 def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:

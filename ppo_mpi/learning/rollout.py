@@ -63,35 +63,6 @@ class Minibatch:
         return len(self.returns)
 
 
-def deal(
-    rollout_steps: int, num_minibatches: int, seed: int, iteration: int, epoch: int, index: int
-) -> list[np.ndarray]:
-    """Deal one environment's timesteps to the minibatches of an epoch.
-
-    The permutation depends on the environment's index in the whole job and on nothing of the
-    rank, so that the job's minibatch is the same set of samples however the environments are
-    sharded, and every rank has an even share of each.
-
-    Args:
-        rollout_steps: T.
-        num_minibatches: M.
-        seed: the job's seed.
-        iteration: counted from 0 over the whole job.
-        epoch: counted from 0 within the iteration.
-        index: the environment in the whole job.
-
-    Returns:
-        M arrays of steps; their sizes differ by one at most, and environments take turns at
-        which minibatches get the larger ones.
-    """
-    order = generator(seed, "minibatches", iteration, epoch, index).permutation(rollout_steps)
-    parts = np.array_split(order, num_minibatches)
-    # The larger parts of one environment follow on those of the one before, round and round:
-    # the job's minibatches differ in size by one at most, too.
-    turn = index * (rollout_steps % num_minibatches) % num_minibatches
-    return parts[num_minibatches - turn :] + parts[: num_minibatches - turn]
-
-
 def minibatch_samples(
     indices: Sequence[int],
     rollout_steps: int,
@@ -100,7 +71,12 @@ def minibatch_samples(
     iteration: int,
     epoch: int,
 ) -> list[Tensor]:
-    """Return for each minibatch this rank's samples as positions ``t * B + slot`` in [T * B].
+    """Deal the timesteps of each of this rank's environments to the minibatches of an epoch.
+
+    An environment's permutation depends on its index in the whole job and on nothing of the
+    rank, so that the job's minibatch is the same set of samples however the environments are
+    sharded, and every rank has an even share of each. The numbers of steps that an environment
+    gives to the minibatches differ by one at most, and so do the job's.
 
     Args:
         indices: whole-job indices of this rank's environments, by slot.
@@ -111,18 +87,23 @@ def minibatch_samples(
         epoch: counted from 0 within the iteration.
 
     Returns:
-        M tensors, int64.
+        M tensors, int64, positions ``t * B + slot`` in [T * B]; sorted, as neighbors in memory
+        are read together.
     """
-    shares: list[list[np.ndarray]] = [[] for _ in range(num_minibatches)]
+    size, rest = divmod(rollout_steps, num_minibatches)
+    larger = np.arange(num_minibatches) < rest
+    parts = np.repeat(np.arange(num_minibatches), size + larger)
+    minibatch = np.empty((rollout_steps, len(indices)), np.int64)
     for slot, index in enumerate(indices):
-        for share, steps in zip(
-            shares,
-            deal(rollout_steps, num_minibatches, seed, iteration, epoch, index),
-            strict=True,
-        ):
-            share.append(steps * len(indices) + slot)
-    # Sorted: neighbors in memory are read together, and the order within a sum has no meaning.
-    return [torch.from_numpy(np.sort(np.concatenate(share))) for share in shares]
+        order = generator(seed, "minibatches", iteration, epoch, index).permutation(rollout_steps)
+        # The larger parts of one environment follow on those of the one before, round and round.
+        minibatch[order, slot] = parts + index * rest
+    flat = minibatch.ravel() % num_minibatches
+    # A stable sort of short whole numbers is a quick one.
+    samples = flat.astype(np.min_scalar_type(num_minibatches)).argsort(kind="stable")
+    return list(
+        torch.from_numpy(samples).split(np.bincount(flat, minlength=num_minibatches).tolist())
+    )
 
 
 def microbatches(batch: Batch, samples: Tensor, size: int) -> Iterator[Minibatch]:

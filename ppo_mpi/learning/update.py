@@ -5,7 +5,7 @@ Axes: T steps; B environments on this rank; M minibatches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,8 +25,12 @@ from ppo_mpi.learning.losses import ClipRange, explained_variance
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
 from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.direct import runs_directly
 
 Loss = Callable[[ActorCritic, Minibatch, LearningConfig, ClipRange], tuple[Tensor, Tensor]]
+LossGradients = Callable[
+    [ActorCritic, Minibatch, LearningConfig, float], tuple[list[Tensor], Tensor]
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Algorithm:
     summed over the minibatch's samples."""
     metrics: tuple[str, ...]
     """Names of the metrics, in order; one is "loss", one is "approx_kl"."""
+    gradients: LossGradients | None = None
+    """The gradients of the loss in the order of the model's parameters, and the metrics, without
+    autograd; for models that ``runs_directly``. None where only autograd knows them."""
 
 
 class Learner:
@@ -70,6 +77,7 @@ class Learner:
         self.model = model
         self.workers = workers
         self.loss = algorithm.loss
+        self.loss_gradients = algorithm.gradients
         self.config = config
         self.seed = seed
         self.microbatch_size = config.microbatch_size
@@ -211,6 +219,10 @@ def optimizer_step(
             learner.device_terms.add(own)
     elif learner.workers is None:
         for piece in microbatches(batch, samples, learner.microbatch_size):
+            direct = direct_gradients(learner, piece, clip_range)
+            if direct is not None:
+                gradients.add_term(*direct, len(piece))
+                continue
             loss, sums = learner.loss(learner.model, piece, learner.config, clip_range)
             loss.backward()
             gradients.add_statistics(sums, len(piece))
@@ -236,8 +248,11 @@ def add_gradients(
     """
     gradients, size = learner.gradients, learner.microbatch_size
 
-    def term(piece: Tensor) -> tuple[tuple[Tensor | None, ...], Tensor, int]:
+    def term(piece: Tensor) -> tuple[Sequence[Tensor | None], Tensor, int]:
         (minibatch,) = microbatches(batch, piece, 0)
+        direct = direct_gradients(learner, minibatch, clip_range)
+        if direct is not None:
+            return *direct, len(minibatch)
         loss, sums = learner.loss(learner.model, minibatch, learner.config, clip_range)
         return (
             torch.autograd.grad(loss, gradients.parameters, allow_unused=True),
@@ -264,6 +279,15 @@ def sent(samples: list[Tensor], device: torch.device) -> list[Tensor]:
     if device.type == "cuda":
         together = together.pin_memory()
     return list(together.to(device, non_blocking=True).split([len(own) for own in samples]))
+
+
+def direct_gradients(
+    learner: Learner, minibatch: Minibatch, clip_range: float
+) -> tuple[list[Tensor], Tensor] | None:
+    """Return the loss's gradients and metrics, or None where it takes autograd to find them."""
+    if learner.loss_gradients is None or not runs_directly(learner.model, minibatch.obs):
+        return None
+    return learner.loss_gradients(learner.model, minibatch, learner.config, clip_range)
 
 
 def normalized_by_minibatch(batch: Batch, samples: list[Tensor], comm: Communicator) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ActionSpec, Discrete, ObservationSpec
+from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, Distribution
 from ppo_mpi.networks.initialization import initialize
 from ppo_mpi.networks.linear import AlignedLinear
@@ -69,6 +70,9 @@ class ActorCritic(nn.Module):
         Returns:
             [N, A] float32 for ``distribution``, and values [N] float32 (discounted return).
         """
+        if not torch.is_grad_enabled() and runs_directly(self, obs):
+            direct = DirectPass(self, obs)
+            return direct.outputs, direct.values
         low_precision = self.precision != torch.float32
         with torch.autocast(obs.device.type, self.precision, enabled=low_precision):
             inputs = self.prepare(obs)

@@ -13,6 +13,12 @@ MULTIPLE = 4
 bytes in memory."""
 
 
+def padded(x: Tensor, size: int) -> Tensor:
+    """Return [N, ``size``] with zeros at the end of each row, up to a multiple of ``MULTIPLE``."""
+    missing = -size % MULTIPLE
+    return F.pad(x, (0, missing)) if missing else x
+
+
 class AlignedLinear(nn.Linear):
     """A linear layer that gives a sample the same bits at any place in its batch.
 
@@ -22,7 +28,5 @@ class AlignedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, K] to [N, A]."""
-        missing = -self.in_features % MULTIPLE
-        if not missing:
-            return super().forward(x)
-        return F.linear(F.pad(x, (0, missing)), F.pad(self.weight, (0, missing)), self.bias)
+        size = self.in_features
+        return F.linear(padded(x, size), padded(self.weight, size), self.bias)

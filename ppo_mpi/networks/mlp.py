@@ -20,15 +20,17 @@ class Mlp(nn.Module):
 
     def __init__(self, sizes: list[int], activation: type[nn.Module]) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for size, out in zip(sizes, sizes[1:], strict=False):
-            layers += [AlignedLinear(size, out), activation()]
-        self.layers = nn.Sequential(*layers)
+        self.linears = [
+            AlignedLinear(size, out) for size, out in zip(sizes, sizes[1:], strict=False)
+        ]
+        self.activation = activation
+        self.layers = nn.Sequential(*(x for layer in self.linears for x in (layer, activation())))
         self.feature_size = sizes[-1]
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map [N, ...] to features [N, feature_size]; an image is flattened first."""
-        return self.layers(vectors.flatten(1))
+        features: Tensor = self.layers(vectors.flatten(1))
+        return features
 
 
 def make_torso(spec: ObservationSpec, config: NetworkConfig) -> nn.Module:

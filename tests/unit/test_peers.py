@@ -26,7 +26,7 @@ def measured(contestant: Contestant, *rounds: tuple[float, ...]) -> Measurement:
 @pytest.mark.parametrize("name", SHAPES)
 def test_our_settings_are_the_shape(name):
     shape = SHAPES[name]
-    words = ["train", shape.env, "--preset", "gym-control", *shape.train_words()]
+    words = ["train", f"gym:{shape.env}", "--preset", "gym-control", *shape.train_words()]
     config = parse_command(words).config
     config.validate(2)
     learning = config.learning
@@ -41,11 +41,15 @@ def test_our_settings_are_the_shape(name):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_the_shapes_share_is_the_presets(name):
-    words = ["train", SHAPES[name].env, "--preset", "gym-control", *SHAPES[name].train_words()]
+    shape = SHAPES[name]
+    words = ["train", f"gym:{shape.env}", "--preset", "gym-control", *shape.train_words()]
     config = parse_command(words).config
     network, learning = config.network, config.learning
-    assert (network.hidden_sizes, network.activation) == ((64, 64), "tanh")
-    assert not network.shared_torso
+    if shape.images:
+        assert (network.network, network.feature_size) == ("nature", 512)
+    else:
+        assert (network.hidden_sizes, network.activation) == ((64, 64), "tanh")
+    assert network.shared_torso == shape.images
     assert learning.normalize_advantages == "minibatch"
     assert (learning.clip_range, learning.gae_lambda, learning.max_grad_norm) == (0.2, 0.95, 0.5)
     assert (learning.entropy_coef, learning.clip_values) == (0.0, False)
@@ -74,7 +78,7 @@ def test_our_ranks_have_one_thread_each_and_float32_at_its_fastest():
     words = command_line(TWO_RANKS, SHAPES["halfcheetah"], 4, "", Path("r.json"))
     given = dict(zip(words, words[1:], strict=False))
     assert (given["--ranks"], given["--threads"], given["--precision"]) == ("2", "1", "auto")
-    assert given["--env"] == "HalfCheetah-v5"
+    assert given["--env"] == "gym:HalfCheetah-v5"
 
 
 def test_the_engine_is_told_whose_environments_to_step():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -52,3 +53,10 @@ def test_streams_are_the_same_in_another_process() -> None:
 def test_a_seed_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="non-negative"):
         generator(-1, "action")
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**32, 2**70])
+def test_a_key_is_what_numpy_makes_of_the_whole_numbers(seed: int) -> None:
+    entropy = [seed, zlib.crc32(b"action"), 3, 0]
+    expected = np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
+    np.testing.assert_array_equal(generator(seed, "action", 3, 0).random(9), expected.random(9))

@@ -66,10 +66,10 @@ def random_actions(shape: Shape) -> np.ndarray:
 
 def our_envs(shape: Shape) -> Step:
     """Begin episodes in our environments."""
-    from ppo_mpi.registry import SUITES, lookup, split_env_name
+    from ppo_mpi.registry import SUITES, lookup
 
-    suite, task = split_env_name(shape.env)
-    envs = lookup("environment suite", SUITES, suite)(task, range(shape.num_envs), 0, options={})
+    make_envs = lookup("environment suite", SUITES, "gym")
+    envs = make_envs(shape.env, range(shape.num_envs), 0, options={})
     envs.reset()
     step: Step = envs.step
     return step

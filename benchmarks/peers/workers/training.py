@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # At the end: the program beside this folder has the name of the peer's package.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path += [str(Path(__file__).resolve().parents[i]) for i in (2, 3)]
 
 from peers.shapes import Shape
 
@@ -72,8 +72,9 @@ def make_model(shape: Shape) -> Any:
     envs: Any = make_vec_env(shape.env, shape.num_envs, seed=0)
     if shape.normalize:
         envs = VecNormalize(envs, gamma=shape.discount)
+    layers = {} if shape.images else {"net_arch": [64, 64], "activation_fn": nn.Tanh}
     return PPO(
-        "MlpPolicy",
+        "CnnPolicy" if shape.images else "MlpPolicy",
         envs,
         learning_rate=3e-4,
         n_steps=shape.rollout_steps,
@@ -86,7 +87,7 @@ def make_model(shape: Shape) -> Any:
         ent_coef=0.0,
         vf_coef=0.5,
         max_grad_norm=0.5,
-        policy_kwargs={"net_arch": [64, 64], "activation_fn": nn.Tanh},
+        policy_kwargs=layers,
         seed=0,
         device="cpu",
         verbose=0,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ppo_mpi.algorithms.ppo import PPO, ppo_loss
+from ppo_mpi.algorithms.ppo import PPO, ppo_gradients, ppo_loss
 from ppo_mpi.config import LearningConfig, NetworkConfig
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
 from ppo_mpi.learning.rollout import Minibatch
@@ -129,3 +129,21 @@ def test_the_loss_of_a_minibatch_is_the_sum_over_its_parts():
     parts = [ppo_loss(model, Minibatch(*(x[s] for x in fields)), CONFIG, 0.2)[0]
              for s in (slice(0, 5), slice(5, COUNT))]  # fmt: skip
     assert whole.item() == pytest.approx(sum(part.item() for part in parts), rel=1e-5)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("clip_values", [False, True])
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.03])
+def test_the_gradient_by_hand_is_autograds(continuous, clip_values, entropy_coef):
+    config = LearningConfig(value_coef=0.7, entropy_coef=entropy_coef, clip_values=clip_values)
+    minibatch = make_minibatch(in_float64(make_model(continuous)), continuous)
+    fields = [x.float() if x.is_floating_point() else x for x in vars(minibatch).values()]
+    model, minibatch = make_model(continuous).float(), Minibatch(*fields)
+    loss, sums = ppo_loss(model, minibatch, config, 0.1)
+    assert 0 < sums[PPO.metrics.index("clip_fraction")] < COUNT
+    found, same_sums = ppo_gradients(model, minibatch, config, 0.1)
+    torch.testing.assert_close(same_sums, sums)
+    expected = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    for gradient, other in zip(found, expected, strict=True):
+        assert other is not None
+        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-5)

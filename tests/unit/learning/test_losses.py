@@ -12,8 +12,10 @@ from ppo_mpi.learning.losses import (
     approximate_kl,
     clipped_fraction,
     clipped_policy_loss,
+    clipped_policy_slope,
     explained_variance,
     value_loss,
+    value_slope,
 )
 
 
@@ -128,3 +130,24 @@ def test_explained_variance_of_special_values() -> None:
     assert explained_variance(4, sums_of(returns - 3), sums_of(returns)) == pytest.approx(0.0)
     assert explained_variance(4, sums_of(2 * returns), sums_of(returns)) == pytest.approx(-3.0)
     assert math.isnan(explained_variance(4, sums_of(returns), sums_of(np.full(4, 5.0))))
+
+
+@pytest.mark.parametrize("clip_range", [0.2, 0.05, 0.0])
+def test_the_policy_losss_slope_is_its_derivative(clip_range: float) -> None:
+    log_probs, old_log_probs, advantages = random_columns(3, 0.3).double()
+    ends = [
+        clipped_policy_loss(log_probs + change, old_log_probs, advantages, clip_range)
+        for change in (1e-6, -1e-6)
+    ]
+    found = clipped_policy_slope(log_probs, old_log_probs, advantages, clip_range)
+    torch.testing.assert_close(found, (ends[0] - ends[1]) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip_range", [None, 0.2, 0.05])
+def test_the_value_losss_slope_is_its_derivative(clip_range: float | None) -> None:
+    values, old_values, returns = random_columns(3, 0.3).double()
+    ends = [
+        value_loss(values + change, old_values, returns, clip_range) for change in (1e-6, -1e-6)
+    ]
+    found = value_slope(values, old_values, returns, clip_range)
+    torch.testing.assert_close(found, (ends[0] - ends[1]) / 2e-6, rtol=1e-4, atol=1e-6)

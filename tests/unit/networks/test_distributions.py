@@ -30,6 +30,26 @@ def test_a_gaussian_is_torchs():
     assert torch.equal(ours.mode(), mean)
 
 
+@pytest.mark.parametrize("of_entropy", [0.0, -0.3])
+def test_gradients_by_hand_are_autograds(of_entropy: float):
+    generator = torch.Generator().manual_seed(2)
+    outputs = torch.randn(50, 4, generator=generator).requires_grad_()
+    log_std = torch.tensor([-1.0, 0.0, 0.7, 0.1]).requires_grad_()
+    of_log_prob = torch.randn(50, generator=generator)
+    categorical, gaussian = Categorical(outputs), DiagonalGaussian(outputs, log_std)
+    for distribution, sources, actions in (
+        (categorical, [outputs], torch.arange(50) % 4),
+        (gaussian, [outputs, log_std], torch.randn(50, 4, generator=generator)),
+    ):
+        total = distribution.log_prob(actions) @ of_log_prob
+        total = total + of_entropy * distribution.entropy().sum()
+        expected = torch.autograd.grad(total, sources)
+        with torch.no_grad():
+            found = distribution.gradients(actions, of_log_prob, of_entropy)
+        for gradient, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-5)
+
+
 def test_gaussian_samples_are_the_noise_scaled_and_shifted():
     distribution = DiagonalGaussian(torch.tensor([[1.0, -2.0]]), torch.tensor([0.0, 2.0]).log())
     assert distribution.sample(torch.tensor([[3.0, 0.5]])).tolist() == [[1.0, -1.0]]
