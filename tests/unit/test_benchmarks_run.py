@@ -64,6 +64,15 @@ def test_gpu_compares_the_ways_to_train(tmp_path):
     assert done.stdout.splitlines()[0] == "on cpu, 1 rank(s), float32"
 
 
+def test_the_parts_of_an_iteration_are_the_whole(tmp_path):
+    path = tmp_path / "parts.json"
+    done = run_benchmark("parts.py", *CARTPOLE, "--iterations", "1", "--json", str(path))
+    seconds = figures(path)["seconds"]
+    assert len(seconds) == 9
+    assert all(number >= 0 for number in seconds.values())
+    assert done.stdout.splitlines()[-1].startswith("all but the network")
+
+
 def test_learning_in_both_precisions_is_shown_beside_each_other(tmp_path):
     path = tmp_path / "curves.json"
     words = ("--timesteps", "640", "--seeds", "3", "--folder", str(tmp_path), "--json", str(path))
