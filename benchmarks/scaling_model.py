@@ -4,28 +4,20 @@
     srun -N 2 -n 8 python benchmarks/scaling_model.py --env CartPole-v1 --preset cartpole
 
 It measures, on the very machines and network: what a timestep costs a rank, how unevenly the ranks
-take it, how long sums of small and of large messages take. From that it predicts the iteration:
-
-    busy(P) = timesteps / P * seconds per timestep * (1 + spread * sqrt(2 ln P))
-    sum(P, n) = 2 log2(P) * latency + 2 (P - 1) / P * n / bandwidth
-    iteration(P) = busy(P) + optimizer steps * sum(P, gradient) + other messages * sum(P, few bytes)
-
-The second line is the cost of a reduction that halves and doubles (Thakur, Rabenseifner and Gropp
-2005, "Optimization of collective communication operations in MPICH"); the root is the expected
-maximum of P normal deviates to first order: the slowest rank is waited for. The network is taken to
-be as fast between many hosts as between these, so the prediction is an upper bound where it is not.
+take it, how long sums of small and of large messages take. From that it predicts the iteration, by
+the formulas in scaling_formulas.py. The network is taken to be as fast between many hosts as
+between these, so the prediction is an upper bound where it is not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +26,14 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.scaling_formulas import (  # noqa: E402
+    Job,
+    Network,
+    Prediction,
+    fit_network,
+    predict,
+    spread_of,
+)
 from ppo_mpi.__main__ import silence_libraries  # noqa: E402
 from ppo_mpi.cli import parse_command  # noqa: E402
 from ppo_mpi.errors import ConfigError  # noqa: E402
@@ -43,119 +43,6 @@ MESSAGE_BYTES = (8, 4_096, 65_536, 1_048_576, 4_194_304)
 REPEATS = 30
 WANTED = 0.8
 """Efficiency below which it is said what to change."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a sum over the ranks costs."""
-
-    latency: float
-    """Seconds of one step of the sum, whatever its size."""
-    bandwidth: float
-    """Bytes a second that one rank sends while it receives."""
-
-    def seconds(self, ranks: int, num_bytes: float) -> float:
-        """Return the time of a sum over ``ranks`` ranks."""
-        if ranks == 1:
-            return 0.0
-        share = 2 * (ranks - 1) / ranks * num_bytes / self.bandwidth
-        return 2 * math.log2(ranks) * self.latency + share
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one iteration consists of."""
-
-    timesteps: int
-    """Of the whole job."""
-    num_envs: int
-    """Of the whole job: the most ranks it can have."""
-    optimizer_steps: int
-    gradient_bytes: int
-    other_messages: float
-    """Sums and gatherings of a few bytes in one iteration."""
-    timestep_seconds: float
-    """What one rank needs for a timestep of its own, collecting and learning."""
-    spread: float = 0.0
-    """Standard deviation of the ranks' work between two messages, relative to its mean."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One iteration on so many ranks."""
-
-    ranks: int
-    timesteps: int
-    busy: float
-    """Seconds of work, of the mean rank."""
-    waiting: float
-    """Seconds that the mean rank waits for the slowest."""
-    gradients: float
-    """Seconds in the sums of gradients."""
-    messages: float
-    """Seconds in all other messages."""
-
-    @property
-    def seconds(self) -> float:
-        """Of the iteration."""
-        return self.busy + self.waiting + self.gradients + self.messages
-
-    @property
-    def efficiency(self) -> float:
-        """Share of the time that is work."""
-        return self.busy / self.seconds
-
-
-def fit_network(ranks: int, sizes: Sequence[int], seconds: Sequence[float]) -> Network:
-    """Return the network that explains measured sums best, each error relative to its time.
-
-    Args:
-        ranks: that took part, at least 2.
-        sizes: bytes of the messages.
-        seconds: that each took.
-    """
-    terms = np.array([[2 * math.log2(ranks), 2 * (ranks - 1) / ranks * size] for size in sizes])
-    times = np.asarray(seconds)
-    weighted = terms / times[:, None]
-    scale = weighted.max(0)  # seconds and seconds a byte differ by many orders of magnitude
-    latency, byte_seconds = np.linalg.lstsq(weighted / scale, np.ones(len(times)), rcond=None)[0]
-    latency, byte_seconds = max(latency / scale[0], 0.0), max(byte_seconds / scale[1], 1e-15)
-    return Network(float(latency), float(1 / byte_seconds))
-
-
-def spread_of(job: Job, network: Network, ranks: int, waited: float) -> float:
-    """Return the spread that explains why ranks were in collectives for longer than those take.
-
-    Args:
-        job: its other numbers.
-        network: the cost of the messages alone.
-        ranks: that were measured.
-        waited: seconds that the mean rank was in collectives, in an iteration.
-    """
-    alone = predict(job, network, ranks)
-    waiting = max(0.0, waited - alone.gradients - alone.messages)
-    return waiting / alone.busy / math.sqrt(2 * math.log(ranks))
-
-
-def predict(job: Job, network: Network, ranks: int, weak_from: int = 0) -> Prediction:
-    """Predict one iteration.
-
-    Args:
-        job: as it was measured.
-        network: likewise.
-        ranks: how many.
-        weak_from: the number of ranks whose share each keeps as the job grows; 0 = the job stays.
-    """
-    timesteps = job.timesteps * ranks // weak_from if weak_from else job.timesteps
-    busy = timesteps / ranks * job.timestep_seconds
-    return Prediction(
-        ranks,
-        timesteps,
-        busy,
-        busy * job.spread * math.sqrt(2 * math.log(ranks)),
-        job.optimizer_steps * network.seconds(ranks, job.gradient_bytes),
-        job.other_messages * network.seconds(ranks, 64),
-    )
 
 
 def table(job: Job, network: Network, measured_ranks: int) -> str:
@@ -263,20 +150,30 @@ def measure_job(config: Any, comm: Any, iterations: int) -> tuple[Job, float]:
     run = build_run(config, comm)  # collective
     run_iteration(run, config, comm)  # collective
     begin, waited, messages = time.perf_counter(), comm.seconds, comm.messages
+    learned = 0.0
     for _ in range(iterations):
         metrics, _episodes = run_iteration(run, config, comm)  # collective
+        learned += metrics["update_seconds"] / iterations
     seconds = (time.perf_counter() - begin) / iterations
     waited = (comm.seconds - waited) / iterations
     messages = (comm.messages - messages) / iterations
     steps = int(metrics["optimizer_steps"])
-    gradient_bytes = run.learner.gradients.message().nbytes
+    sizes = [message.nbytes for message in run.learner.gradients.messages()]
+    size = run.progress.microbatch_size
     run.close()
     # [P, 2]
     everyone = np.array(comm.gather_all((seconds - waited, waited)))  # collective
     busy, waited = everyone.mean(0).tolist()
     timesteps = config.learning.rollout_timesteps
     num_envs, work = config.environment.num_envs, busy * comm.world_size / timesteps
-    return Job(timesteps, num_envs, steps, gradient_bytes, messages - steps, work), waited
+    per_step = config.learning.num_epochs * timesteps / steps
+    step_seconds = max(0.0, learned - waited) * comm.world_size / steps
+    return Job(
+        timesteps, num_envs, steps, sum(sizes), messages - len(sizes) * steps, work,
+        early_bytes=sum(sizes[:-1]),
+        microbatch_seconds=step_seconds * min(1.0, size / per_step if size else 1.0),
+        step_seconds=step_seconds,
+    ), waited  # fmt: skip
 
 
 def measure_sum(comm: Any, num_bytes: int) -> float:
@@ -298,7 +195,8 @@ def report(job: Job, network: Network, comm: Any, seconds: Sequence[float]) -> N
     print(f"measured on {ranks} ranks, {len(set(comm.hosts))} host(s), {comm.library}")
     print(
         f"  {1 / job.timestep_seconds:,.0f} timesteps/s of work a rank, spread {job.spread:.1%}; "
-        f"{job.optimizer_steps} sums of {job.gradient_bytes:,} bytes and "
+        f"{job.optimizer_steps} sums of {job.gradient_bytes:,} bytes "
+        f"({job.early_bytes:,} of them early) and "
         f"{job.other_messages:.0f} small messages an iteration of {job.timesteps:,} timesteps"
     )
     for size, time_taken in zip(MESSAGE_BYTES, seconds, strict=True):

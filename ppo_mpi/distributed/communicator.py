@@ -49,6 +49,7 @@ class Communicator:
         """Time spent in collectives so far, waiting for other ranks included."""
         self.messages = 0
         """Collectives so far."""
+        self._early: Any = None
         self.node_affinities: list[frozenset[int]] = [available_cores()]
         """The cores that each rank of this node may run on."""
         self.hosts: list[str] = [socket.gethostname()]
@@ -183,7 +184,8 @@ class Communicator:
                 all ranks, so all raise together and none is left waiting. On a GPU both are
                 noticed by ``gradients.read``.
         """
-        gradients.vote_to_stop(STOP.overdue)
+        if self._early is None:  # else it has been sent
+            gradients.vote_to_stop(STOP.overdue)
         self._sum_gradients(gradients)  # collective
         return gradients.average(self.world_size, self.heart.iteration)
 
@@ -197,6 +199,13 @@ class Communicator:
 
         Raises:
             ConfigError: torch's cannot be used here.
+        """
+
+    def begin_sum(self, gradients: FlatGradients) -> None:
+        """Begin to add up what is complete of the gradients, while this rank computes the rest.
+
+        ``average_gradients`` follows. Ranks that do not come by here send the same by then, so
+        each may do as it likes.
         """
 
     def _sum_gradients(self, gradients: FlatGradients) -> None:

@@ -1,18 +1,22 @@
 """All gradients of a model in one flat buffer, with statistics riding behind them.
 
-One message an optimizer step carries everything. The parameters' ``.grad`` are views of the
-buffer, so that neither packing nor unpacking copies anything.
+One message an optimizer step carries everything; of a large network two, as the last layers'
+gradients are complete first and can travel while the others are computed. The parameters' ``.grad``
+are views of the buffer, so that neither packing nor unpacking copies anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
+
+LEAST_TO_CUT = 100_000
+"""Gradients below which a message is over before a second one has begun."""
 
 
 class FlatGradients:
@@ -40,6 +44,15 @@ class FlatGradients:
             view = torch.as_strided(self.buffer, parameter.size(), parameter.stride(), offset)
             parameter.grad = view
             offset += parameter.numel()
+        self._call: Callable[[], None] | None = None
+        self._left = 0
+        first = first_of_the_last(self.parameters)
+        self._last = self.parameters[first:]
+        self.cut = sum(p.numel() for p in self.parameters[:first])
+        """Where the message is cut in two: what lies behind is complete first. 0 = nowhere."""
+        if self.cut:
+            for parameter in self._last:
+                parameter.register_post_accumulate_grad_hook(self._note_complete)
 
     @property
     def gradients(self) -> Tensor:
@@ -48,7 +61,25 @@ class FlatGradients:
 
     def zero(self) -> None:
         """Forget gradients, statistics and the count."""
+        self._call = None
         self.buffer.zero_()
+
+    def call_when_complete(self, call: Callable[[], None]) -> None:
+        """Say what to call in the next backward pass, the last one of an optimizer step.
+
+        Args:
+            call: once all that lies behind the cut is complete, statistics included; never if
+                there is no cut, or if some of it has no gradient.
+        """
+        self._call, self._left = call, len(self._last)
+
+    def _note_complete(self, _: Tensor) -> None:
+        if self._call is None:
+            return
+        self._left -= 1
+        if self._left == 0:
+            call, self._call = self._call, None
+            call()
 
     def add_statistics(self, sums: Tensor, num_samples: int) -> None:
         """Add one microbatch's statistics.
@@ -90,6 +121,11 @@ class FlatGradients:
     def message(self) -> Tensor:
         """Return what the ranks add up, in the processor's memory."""
         return self.sums
+
+    def messages(self) -> list[Tensor]:
+        """Return the message in the pieces in which the ranks send it, the same on all of them."""
+        whole = self.message()
+        return [whole[self.cut :], whole[: self.cut]] if self.cut else [whole]
 
     def received(self) -> None:
         """Take note that the message now holds the job's sums."""
@@ -165,6 +201,18 @@ class FlatGradients:
         return norm
 
 
+def first_of_the_last(parameters: Sequence[nn.Parameter]) -> int:
+    """Return the first of the last parameters that hold half of all numbers; 0 if they are few."""
+    total = sum(p.numel() for p in parameters)
+    if total < LEAST_TO_CUT:
+        return 0
+    first, behind = len(parameters), 0
+    while 2 * behind < total:
+        first -= 1
+        behind += parameters[first].numel()
+    return first
+
+
 HIGH_QUANTUM = 2.0**-24
 LOW_QUANTUM = 2.0**-64
 
@@ -185,6 +233,7 @@ class ExactGradients(FlatGradients):
     def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
         super().__init__(model, statistics)
         self.bins = torch.zeros(2, len(self.buffer), dtype=torch.float64)
+        self.cut = 0  # numbers are summed where they lie
 
     def zero(self) -> None:
         """Forget all terms."""

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from ppo_mpi.distributed import elastic
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.early_sum import EarlySum
 from ppo_mpi.distributed.gradients import FlatGradients
 from ppo_mpi.distributed.machine import available_cores
+from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.distributed.torch_sums import (
     TorchSums,
     chosen_transport,
@@ -65,6 +67,7 @@ class MpiCommunicator(Communicator):
         self.world_size = world.Get_size()
         self.library = mpi.Get_library_version().split("\x00")[0].splitlines()[0].strip()
         self._spin_seconds = SPIN_SECONDS
+        self._is_threaded = mpi.Query_thread() == mpi.THREAD_MULTIPLE
         with self._losses():
             node = world.Split_type(mpi.COMM_TYPE_SHARED)  # collective
             self.local_rank, self.local_size = node.Get_rank(), node.Get_size()
@@ -233,11 +236,30 @@ class MpiCommunicator(Communicator):
             store = store or join_store(address, port)
             self._torch_sums = TorchSums(store, self.rank, self.world_size, device)  # collective
 
+    def begin_sum(self, gradients: FlatGradients) -> None:
+        """Begin to add up what is complete of the gradients, while this rank computes the rest.
+
+        ``average_gradients`` follows. Ranks that do not come by here send the same by then, so
+        each may do as it likes.
+        """
+        # A thread cannot tell the main one of a rank that was lost in the midst of its work.
+        if self._torch_sums is None and self._is_threaded and not self.survives_losses:
+            gradients.vote_to_stop(STOP.overdue)
+            array = gradients.messages()[0].numpy()
+            request = self._world.Iallreduce(self._mpi.IN_PLACE, array, op=self._mpi.SUM)
+            self._early = EarlySum(request)
+
     def _sum_gradients(self, gradients: FlatGradients) -> None:
         """Add up the message of gradients over the ranks. Collective."""
         sums = self._torch_sums
         if sums is None or gradients.sums.device.type != sums.device.type:  # alike on all ranks
-            self._reduce_in_place(gradients.message().numpy(), "SUM")  # collective
+            messages = gradients.messages()
+            if self._early is not None:
+                early, self._early = self._early, None
+                self._wait(early.handed_over, "a sum")
+                messages = messages[1:]
+            for message in messages:  # as many on every rank, those begun before included
+                self._reduce_in_place(message.numpy(), "SUM")  # collective
             gradients.received()
         else:
             self._wait(lambda: sums.start(gradients.sums), "a sum")  # collective

@@ -218,14 +218,18 @@ def optimizer_step(
         for own in split(samples, learner.microbatch_size):
             learner.device_terms.add(own)
     elif learner.workers is None:
+        left = len(samples)
         for piece in microbatches(batch, samples, learner.microbatch_size):
+            left -= len(piece)
             direct = direct_gradients(learner, piece, clip_range)
             if direct is not None:
                 gradients.add_term(*direct, len(piece))
                 continue
             loss, sums = learner.loss(learner.model, piece, learner.config, clip_range)
-            loss.backward()
             gradients.add_statistics(sums, len(piece))
+            if not left:
+                gradients.call_when_complete(partial(comm.begin_sum, gradients))
+            loss.backward()
     else:
         add_gradients(learner, learner.workers, batch, samples, clip_range)
     means = comm.average_gradients(gradients)  # collective

@@ -53,6 +53,17 @@ def test_the_same_job_has_less_work_a_rank_and_as_many_messages():
     assert p.efficiency == pytest.approx(p.busy / (p.busy + p.gradients + p.messages))
 
 
+def test_what_is_sent_early_is_hidden_behind_the_last_microbatch():
+    job = replace(JOB, early_bytes=2_000_000, microbatch_seconds=0.002, step_seconds=0.008)
+    late, early = (NETWORK.seconds(8, size) for size in (500_000, 2_000_000))
+    # A rank of 8 has less than a microbatch to do in a step; a rank of two has more.
+    assert job.step_gradients(NETWORK, 8) == pytest.approx(late + early - 0.6 * 0.001)
+    late, early = (NETWORK.seconds(2, size) for size in (500_000, 2_000_000))
+    assert job.step_gradients(NETWORK, 2) == pytest.approx(late + early - 0.6 * 0.002)
+    fast = model.Network(latency=0.0, bandwidth=1e12)
+    assert job.step_gradients(fast, 2) == pytest.approx(fast.seconds(2, 500_000))
+
+
 def test_a_job_that_grows_keeps_its_share_a_rank():
     two, many = (model.predict(JOB, NETWORK, ranks, weak_from=2) for ranks in (2, 256))
     assert (two.timesteps, many.timesteps) == (16_384, 16_384 * 128)
