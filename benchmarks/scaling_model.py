@@ -159,6 +159,10 @@ def measure_job(config: Any, comm: Any, iterations: int) -> tuple[Job, float]:
     messages = (comm.messages - messages) / iterations
     steps = int(metrics["optimizer_steps"])
     sizes = [message.nbytes for message in run.learner.gradients.messages()]
+    if comm.transport != "mpi":
+        sizes = [sum(sizes)]
+    # Only a single thread sends what it has before it goes on.
+    early_bytes = sum(sizes[:-1]) if run.learner.workers is None else 0
     size = run.progress.microbatch_size
     run.close()
     # [P, 2]
@@ -170,7 +174,7 @@ def measure_job(config: Any, comm: Any, iterations: int) -> tuple[Job, float]:
     step_seconds = max(0.0, learned - waited) * comm.world_size / steps
     return Job(
         timesteps, num_envs, steps, sum(sizes), messages - len(sizes) * steps, work,
-        early_bytes=sum(sizes[:-1]),
+        early_bytes=early_bytes,
         microbatch_seconds=step_seconds * min(1.0, size / per_step if size else 1.0),
         step_seconds=step_seconds,
     ), waited  # fmt: skip

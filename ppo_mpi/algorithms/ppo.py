@@ -30,6 +30,8 @@ def ppo_loss(
 ) -> tuple[Tensor, Tensor]:
     """Compute PPO's loss, summed over the samples.
 
+    ``ppo_gradients`` is its derivative, written out: both change together.
+
         loss = clipped policy loss + value_coef * value loss - entropy_coef * entropy
 
     Args:
@@ -56,7 +58,7 @@ def ppo_terms(
     values: Tensor,
     minibatch: Minibatch,
     config: LearningConfig,
-    clip_range: float,
+    clip_range: ClipRange,
 ) -> tuple[Tensor, Tensor]:
     """Return what ``ppo_loss`` does, from what the model gives for the minibatch."""
     policy = clipped_policy_loss(
@@ -76,7 +78,7 @@ def ppo_terms(
 
 @torch.no_grad()
 def ppo_gradients(
-    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: float
+    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: ClipRange
 ) -> tuple[list[Tensor], Tensor]:
     """Compute the gradient of ``ppo_loss`` by hand, for a model that ``runs_directly``.
 

@@ -172,7 +172,8 @@ class Communicator:
     def average_gradients(self, gradients: FlatGradients) -> dict[str, Any]:
         """Replace sums over samples by means over the job's samples, in place. Collective.
 
-        One flat message carries all gradients, the statistics and the sample count.
+        One flat message carries all gradients, the statistics and the sample count; of a large
+        network two do, and ``begin_sum`` may have sent the first.
 
         Returns:
             the statistics' means, the same on every rank; those on a GPU are for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from typing import Any
@@ -17,20 +16,31 @@ class EarlySum:
     MPI libraries move big messages only when they are called; a thread does that meanwhile.
     """
 
-    def __init__(self, request: Any) -> None:
-        """Take an MPI request under way."""
+    def __init__(self, request: Any, errors: type[Exception]) -> None:
+        """Take a request under way.
+
+        Args:
+            request: MPI's.
+            errors: what it raises; told to who takes it over.
+        """
         self._request = request
+        self._errors = errors
+        self._error: Exception | None = None
         self._is_over = False
         self._thread = threading.Thread(target=self._keep_going, daemon=True)
         self._thread.start()
 
     def _keep_going(self) -> None:
-        with contextlib.suppress(Exception):  # the next one to ask hears of it
+        try:
             while not self._is_over and not self._request.Test():
                 time.sleep(NAP_SECONDS)
+        except self._errors as error:
+            self._error = error
 
     def handed_over(self) -> Any:
-        """Return the request, to be waited for by the caller alone."""
+        """Return the request, to be waited for by the caller alone; raise what it has raised."""
         self._is_over = True
         self._thread.join()
+        if self._error is not None:
+            raise self._error
         return self._request

@@ -246,8 +246,10 @@ class MpiCommunicator(Communicator):
         if self._torch_sums is None and self._is_threaded and not self.survives_losses:
             gradients.vote_to_stop(STOP.overdue)
             array = gradients.messages()[0].numpy()
+            # Collective, though not all ranks may come by here: the others send the same message,
+            # as the first of two, in average_gradients.
             request = self._world.Iallreduce(self._mpi.IN_PLACE, array, op=self._mpi.SUM)
-            self._early = EarlySum(request)
+            self._early = EarlySum(request, self._mpi.Exception)
 
     def _sum_gradients(self, gradients: FlatGradients) -> None:
         """Add up the message of gradients over the ranks. Collective."""

@@ -287,7 +287,7 @@ class GymEnvs(VecEnvs):
             return [space.start + action for action in actions.tolist()]
         low, high = space.low.ravel(), space.high.ravel()
         clipped = np.minimum(np.maximum(actions, low), high)
-        return list(clipped.astype(space.dtype).reshape(len(actions), *space.shape))
+        return [row.reshape(space.shape) for row in clipped.astype(space.dtype)]
 
 
 def _box_class() -> type:

@@ -126,12 +126,15 @@ class Actor:
         """Take the observations [B, ...] to act on next."""
         self._obs = self.prepare(obs)
 
-    def normalized(self, obs: np.ndarray, slots: Sequence[int] | None = None) -> np.ndarray:
+    def normalized(
+        self, obs: np.ndarray, slots: Sequence[int] | None = None, step: int | None = None
+    ) -> np.ndarray:
         """Return what the model sees: normalized, if the run normalizes.
 
         Args:
             obs: [N, ...] as the environments show it.
             slots: whose they are; None for all slots in order.
+            step: of the rollout that brought them, counted from 0; None for the present one.
 
         Raises:
             NonFiniteError: an observation is NaN or infinite.
@@ -139,7 +142,7 @@ class Actor:
         if obs.dtype != np.uint8 and not np.isfinite(obs).all():
             row = int(np.argwhere(~np.isfinite(obs))[0, 0])
             slot = row if slots is None else slots[row]
-            raise self.not_finite("an observation", slot, obs[~np.isfinite(obs)][0])
+            raise self.not_finite("an observation", slot, obs[~np.isfinite(obs)][0], step)
         return obs if self.normalizer is None else self.normalizer.normalize(obs)
 
     def prepare(self, obs: np.ndarray, slots: Sequence[int] | None = None) -> Tensor:

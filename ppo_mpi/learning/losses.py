@@ -5,13 +5,16 @@ Axes: N samples. Everything is per sample, so that means over the job can be wei
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-ClipRange = Any
+ClipRange = float | Tensor
 """A number, or a tensor [] in a GPU's memory, where a recorded update reads it."""
+
+
+def near(x: Tensor, center: float, clip_range: ClipRange) -> Tensor:
+    """Return x within ``center`` +- ``clip_range``."""
+    return x.clamp(center - clip_range, center + clip_range)  # type: ignore[arg-type]
 
 
 def clipped_policy_loss(
@@ -48,12 +51,12 @@ def clipped_policy_loss(
             f"{tuple(log_probs.shape)}, {tuple(old_log_probs.shape)}, {tuple(advantages.shape)}"
         )
     ratio = torch.exp(log_probs - old_log_probs)
-    clipped_ratio = ratio.clamp(1 - clip_range, 1 + clip_range)
+    clipped_ratio = near(ratio, 1.0, clip_range)
     return -torch.min(ratio * advantages, clipped_ratio * advantages)
 
 
 def clipped_policy_slope(
-    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: ClipRange
 ) -> Tensor:
     """Return the derivative of each sample's clipped policy loss by its log_prob.
 
@@ -70,7 +73,7 @@ def clipped_policy_slope(
     """
     ratio = torch.exp(log_probs - old_log_probs)
     gain = ratio * advantages
-    return -gain * (gain <= ratio.clamp(1 - clip_range, 1 + clip_range) * advantages)
+    return -gain * (gain <= near(ratio, 1.0, clip_range) * advantages)
 
 
 def value_loss(
@@ -95,12 +98,12 @@ def value_loss(
     error = (values - returns) ** 2
     if clip_range is None:
         return 0.5 * error
-    clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    clipped = old_values + near(values - old_values, 0.0, clip_range)
     return 0.5 * torch.max(error, (clipped - returns) ** 2)
 
 
 def value_slope(
-    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float | None
+    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: ClipRange | None
 ) -> Tensor:
     """Return the derivative of each sample's value loss by its value.
 

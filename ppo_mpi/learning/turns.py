@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
 from ppo_mpi.envs.parts import EnvParts, with_slots_from
 from ppo_mpi.learning.collector import Actor, Place, Transition
+from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.recording import Recording, recording_stream
+from ppo_mpi.learning.reproducible import Workers
+from ppo_mpi.networks.actor_critic import ActorCritic
 
 
 @dataclass
@@ -55,16 +59,30 @@ class TurnActor(Actor):
     memory, and only the threads that step environments ever wait for it.
     """
 
-    def __init__(self, envs: EnvParts, *args: Any, record: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        envs: EnvParts,
+        model: ActorCritic,
+        seed: int,
+        split: Literal["train", "test"],
+        heart: Heart,
+        normalizer: ObservationNormalizer | None,
+        workers: Workers | None = None,
+        record: bool = True,
+    ) -> None:
         """Take the environments, and what ``Actor`` takes.
 
         Args:
             envs: in as many parts as there are turns.
-            args: as ``Actor``.
+            model: as ``Actor``.
+            seed: as ``Actor``.
+            split: as ``Actor``.
+            heart: as ``Actor``.
+            normalizer: as ``Actor``.
+            workers: as ``Actor``.
             record: whether the network's pass is recorded and replayed.
-            kwargs: as ``Actor``.
         """
-        super().__init__(envs, *args, **kwargs)
+        super().__init__(envs, model, seed, split, heart, normalizer, workers)
         self._record = record
         self._stream = recording_stream(self.device)
         # A thread begins with the first GPU, whichever is this rank's.
@@ -167,7 +185,7 @@ class TurnActor(Actor):
             group.acted.synchronize()  # and what has arrived before was read, too
         result = group.envs.step(group.leaving.numpy().copy())
         slots = range(group.slots.start, group.slots.stop)
-        group.arriving.copy_(torch.from_numpy(self.normalized(result.obs, slots)))
+        group.arriving.copy_(torch.from_numpy(self.normalized(result.obs, slots, group.step)))
         return result
 
     def _finished(self, group: Group) -> tuple[Place, Transition]:

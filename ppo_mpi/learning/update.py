@@ -227,7 +227,7 @@ def optimizer_step(
                 continue
             loss, sums = learner.loss(learner.model, piece, learner.config, clip_range)
             gradients.add_statistics(sums, len(piece))
-            if not left:
+            if not left:  # others may do otherwise: the ranks' messages are the same
                 gradients.call_when_complete(partial(comm.begin_sum, gradients))
             loss.backward()
     else:
@@ -289,7 +289,10 @@ def direct_gradients(
     learner: Learner, minibatch: Minibatch, clip_range: float
 ) -> tuple[list[Tensor], Tensor] | None:
     """Return the loss's gradients and metrics, or None where it takes autograd to find them."""
-    if learner.loss_gradients is None or not runs_directly(learner.model, minibatch.obs):
+    model = learner.model
+    if learner.loss_gradients is None or not runs_directly(model, minibatch.obs):
+        return None
+    if any(p._backward_hooks or not p.requires_grad for p in model.parameters()):
         return None
     return learner.loss_gradients(learner.model, minibatch, learner.config, clip_range)
 

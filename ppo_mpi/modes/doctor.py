@@ -121,19 +121,20 @@ def check_torch() -> Finding:
 def check_kernels() -> Finding:
     """Check whether the faster layers were built when ppo_mpi was installed, and can be used."""
     code = (
-        "from ppo_mpi.networks import convolution, pooling; "
-        "print(pooling.kernels() is not None, convolution.kernels() is not None)"
+        "from ppo_mpi.networks import compiled, convolution, pooling; "
+        "print(pooling.kernels() is not None and compiled.load_library('convolution') is not None, "
+        "convolution.kernels() is not None)"
     )
     status, text = _python(code)
     if status or text.split()[:1] != ["True"]:
         return Finding(
-            "WARN", "kernels", "not built, so bfloat16 images train slower by a third; "
+            "WARN", "kernels", "not all built, so bfloat16 images train slower by a third; "
             "apt install gcc libc6-dev, and pip install ppo_mpi again",
         )  # fmt: skip
     if text.split()[1:] != ["True"]:
         return Finding(
-            "OK", "kernels", "max-pooling in bfloat16; convolutions are torch's, as the "
-            "processor has no AVX-512 BF16",
+            "OK", "kernels", "max-pooling in bfloat16; convolutions are torch's, as this is no "
+            "processor with AVX-512 BF16 and without AMX, or no Linux with GCC 11 or later",
         )  # fmt: skip
     return Finding("OK", "kernels", "convolutions and max-pooling in bfloat16")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ PLAIN, RELU, ADD, MASK, MASK_ADD = range(5)
 def kernels() -> Any:
     """Return the library built from ``convolution.c``; None where it cannot be used."""
     library = load_library("convolution")
-    if library is None or not library.convolution_is_fast():
+    if library is None or not library.convolution_is_fast() or has_matrix_unit():
         return None
     pointer, size, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
     image = [long, size, size, size, size]
@@ -42,6 +43,14 @@ def kernels() -> Any:
     library.convolve.argtypes = [pointer, *image, *[pointer] * 2, *[size] * 2, *[pointer] * 3]
     library.convolve_backward.argtypes = [pointer, pointer, *image, size, pointer, pointer]
     return library
+
+
+def has_matrix_unit() -> bool:
+    """Return whether the processor has AMX, which torch's convolutions use and these do not."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
 
 
 class Convolution(nn.Conv2d):
@@ -181,7 +190,9 @@ def _parameter_gradients(x: Tensor, gradient: Tensor, relu: bool = False) -> tup
     """Return the gradients of weight [K, C, 3, 3] and bias [K], float32, never rounded."""
     images, channels, height, width = x.shape
     outputs = gradient.shape[1]
-    weight, bias = torch.zeros(3, 3, channels, outputs), torch.zeros(outputs)
+    numbers = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults are
+    weight = torch.zeros(3, 3, channels, outputs, **numbers)  # type: ignore[call-overload]
+    bias = torch.zeros(outputs, **numbers)  # type: ignore[call-overload]
     check_memory(
         kernels().convolve_backward(
             x.data_ptr(), gradient.data_ptr(), images, height, width, channels, relu, outputs,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
-from ppo_mpi.networks.linear import padded
+from ppo_mpi.networks.linear import AlignedLinear, padded
 from ppo_mpi.networks.mlp import Mlp
 
 if TYPE_CHECKING:
@@ -25,17 +26,35 @@ if TYPE_CHECKING:
 def runs_directly(model: ActorCritic, obs: Tensor) -> bool:
     """Return whether ``DirectPass`` can take the place of calling the model.
 
-    Not where hooks want to see what goes through its layers, as estimates of curvature do.
+    Not if its torso is more than a perceptron, and not where hooks want to see what goes through
+    a module, as estimates of curvature do.
     """
     if obs.device.type != "cpu" or obs.dtype != torch.float32 or model.precision != torch.float32:
         return False
-    layers = [model.policy_head, model.value_head]
+    linears: list[nn.Module] = [model.policy_head, model.value_head]
+    others: list[nn.Module] = [model]
     for torso in (model.torso, model.value_torso):
-        if isinstance(torso, Mlp):
-            layers += torso.linears
-        elif torso is not None:
+        if torso is None:
+            continue
+        if type(torso) is not Mlp:  # a subclass may do something else
             return False
-    return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+        layers = [*torso.layers]
+        if any(type(layer) is not torso.activation for layer in layers[1::2]):
+            return False
+        linears += layers[::2]
+        others += [torso, torso.layers, *layers[1::2]]
+    if any(type(layer) is not AlignedLinear for layer in linears):
+        return False
+    return not (_has_any_global_hook() or any(map(_has_hooks, linears + others)))
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 class DirectPass:

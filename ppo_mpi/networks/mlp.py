@@ -20,17 +20,22 @@ class Mlp(nn.Module):
 
     def __init__(self, sizes: list[int], activation: type[nn.Module]) -> None:
         super().__init__()
-        self.linears = [
-            AlignedLinear(size, out) for size, out in zip(sizes, sizes[1:], strict=False)
-        ]
+        layers: list[nn.Module] = []
+        for size, out in zip(sizes, sizes[1:], strict=False):
+            layers += [AlignedLinear(size, out), activation()]
         self.activation = activation
-        self.layers = nn.Sequential(*(x for layer in self.linears for x in (layer, activation())))
+        self.layers = nn.Sequential(*layers)
         self.feature_size = sizes[-1]
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map [N, ...] to features [N, feature_size]; an image is flattened first."""
         features: Tensor = self.layers(vectors.flatten(1))
         return features
+
+    @property
+    def linears(self) -> list[AlignedLinear]:
+        """The linear layers, in order."""
+        return [layer for layer in self.layers if isinstance(layer, AlignedLinear)]
 
 
 def make_torso(spec: ObservationSpec, config: NetworkConfig) -> nn.Module:

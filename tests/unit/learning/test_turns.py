@@ -139,5 +139,5 @@ def test_what_is_not_finite_is_named_by_its_environment():
         return result
 
     envs.parts[1].step = broken  # type: ignore[method-assign]
-    with pytest.raises(NonFiniteError, match="an observation of environment 8 is nan"):
+    with pytest.raises(NonFiniteError, match="an observation of environment 8 is nan in step 1 of"):
         collector.collect(0, True)

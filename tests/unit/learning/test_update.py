@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ppo_mpi.algorithms.ppo import PPO
 from ppo_mpi.config import LearningConfig, NetworkConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.gradients import FlatGradients
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
@@ -154,6 +156,37 @@ def test_an_update_that_stays_on_its_device_is_the_same(size: int, record: bool,
     assert bool(device.device_terms._recordings) == record
 
 
+@pytest.mark.parametrize("size", [3, 1000])
+def test_each_step_of_a_large_network_sends_what_is_complete_early(size: int):
+    class Watched(Communicator):
+        begun = 0
+
+        def begin_sum(self, gradients: FlatGradients) -> None:
+            # All but the first layers: no other microbatch is to come.
+            whole = len(gradients.buffer) - gradients.cut
+            assert gradients.buffer[-1] == 6, "the minibatch's samples have been counted"
+            self.sent = gradients.buffer[-whole:].clone()
+            self.begun += 1
+
+        def average_gradients(self, gradients: FlatGradients) -> dict[str, Any]:
+            assert torch.equal(self.sent, gradients.buffer[gradients.cut :])
+            return super().average_gradients(gradients)
+
+    spec = ObservationSpec((16, 16, 3), "uint8")
+    torch.manual_seed(0)
+    network = NetworkConfig(feature_size=1024)
+    model = ActorCritic(spec, Discrete(4), network, torch.float32)
+    config = replace(CONFIG, microbatch_size=size, num_epochs=1, num_minibatches=2)
+    learner = Learner(model, PPO, config, seed=9)
+    numbers = torch.zeros(4, 3)
+    obs = torch.randint(256, (4, 3, 16, 16, 3), dtype=torch.uint8)
+    none = np.zeros((4, 3))
+    rollout = Rollout(obs, numbers.long(), numbers, numbers, numbers, none, none, none)
+    comm = Watched()
+    update(learner, Batch(rollout, numbers + 1, numbers + 1), (0, 1, 2), 0, 0.01, 0.2, comm)
+    assert comm.begun == 2
+
+
 def test_what_was_recorded_for_one_rollout_is_not_used_for_another():
     host, device = make_learner(), make_learner(on_device=True, record=True)
     for seed in range(2):
@@ -212,6 +245,16 @@ def test_metrics_are_those_of_the_last_epoch():
     again = update(one, batch, (0, 1, 2), 6, 0.01, 0.2, COMM)
     assert run_update(two, batch)["loss"] != again["loss"]  # other minibatches: epoch 1, not 0
     assert set(again) == {*PPO.metrics, "gradient_norm", "optimizer_steps"}
+
+
+def test_what_is_frozen_stays_and_the_rest_learns():
+    learner = make_learner()
+    frozen = learner.model.policy_head.weight.requires_grad_(False)
+    learner = Learner(learner.model, PPO, CONFIG, seed=9)
+    before, others = frozen.clone(), parameters_of(learner.model)
+    run_update(learner, make_batch(learner.model))
+    assert torch.equal(frozen, before)
+    assert not torch.equal(parameters_of(learner.model), others)
 
 
 def test_the_learning_rate_is_the_one_given():

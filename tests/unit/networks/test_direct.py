@@ -10,6 +10,8 @@ from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import DirectPass, runs_directly
+from ppo_mpi.networks.linear import AlignedLinear
+from ppo_mpi.networks.mlp import Mlp
 
 COUNT = 11
 VECTOR = ObservationSpec((6,), "float32")
@@ -115,3 +117,31 @@ def test_it_stands_aside_for_hooks_images_and_other_arithmetic():
     assert len(seen) == 1
     handle.remove()
     assert runs_directly(model, obs)
+
+
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+@pytest.mark.parametrize("where", ["torso", "torso.layers.1", "value_head", ""])
+def test_a_hook_anywhere_is_called(kind: str, where: str):
+    model = make(Discrete(3), hidden_sizes=(8,))
+    module = model.get_submodule(where)
+    handle = getattr(module, f"register_{kind}_hook")(lambda *found: None)
+    assert not runs_directly(model, observations())
+    handle.remove()
+    assert runs_directly(model, observations())
+
+
+def test_a_torso_that_does_more_than_a_perceptron_is_called():
+    class Doubled(Mlp):
+        def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(vectors)
+
+    model = make(Discrete(3), hidden_sizes=(8,))
+    model.torso = Doubled([6, 8], torch.nn.Tanh)
+    assert not runs_directly(model, observations())
+    for layers in (
+        [torch.nn.Linear(6, 8), torch.nn.Tanh()],
+        [AlignedLinear(6, 8), torch.nn.ReLU()],
+    ):
+        model = make(Discrete(3), hidden_sizes=(8,))
+        model.torso.layers = torch.nn.Sequential(*layers)
+        assert not runs_directly(model, observations())
