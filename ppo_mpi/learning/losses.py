@@ -122,7 +122,7 @@ def value_slope(
     if clip_range is None:
         return error
     change = values - old_values
-    clipped = old_values + change.clamp(-clip_range, clip_range) - returns
+    clipped = old_values + near(change, 0.0, clip_range) - returns
     return error * ((change.abs() <= clip_range) | (error**2 >= clipped**2))
 
 
