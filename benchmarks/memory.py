@@ -112,6 +112,7 @@ def measure(request: Request) -> dict[str, Any]:
     from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
     from ppo_mpi.modes.train import run_iteration
     from ppo_mpi.storage.system_info import system_info
+    from ppo_mpi.suites import make_envs
 
     config = parse_command(request.train_words).config
     comm = join(request.ranks)  # collective
@@ -125,7 +126,6 @@ def measure(request: Request) -> dict[str, Any]:
     look("imports")
     keep_big_blocks()
     threads = set_threads(config.job.threads, comm.node_affinities, comm.local_rank)
-    make_envs = build.make_envs
 
     def make_envs_and_look(*arguments: Any, **named: Any) -> Any:
         envs = make_envs(*arguments, **named)

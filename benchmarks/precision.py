@@ -67,8 +67,9 @@ def compare(config: Any, iterations: int) -> list[dict[str, float]]:
     from ppo_mpi.build import build_run
     from ppo_mpi.distributed.communicator import Communicator
     from ppo_mpi.distributed.machine import keep_big_blocks
+    from ppo_mpi.learning.batch import make_batch
     from ppo_mpi.learning.rollout import minibatch_samples
-    from ppo_mpi.modes.train import make_batch, run_iteration
+    from ppo_mpi.modes.train import run_iteration
 
     keep_big_blocks()
     comm = Communicator()
@@ -78,7 +79,7 @@ def compare(config: Any, iterations: int) -> list[dict[str, float]]:
         run_iteration(run, config, comm)
         # The rollout is played for these comparisons only; training goes on behind it.
         rollout = run.collector.collect(1_000_000 + iteration, True)
-        batch = make_batch(run, rollout, config, comm)
+        batch = make_batch(rollout, config.learning, run.reward_normalizer, comm)
         learning, steps = config.learning, len(batch.returns)
         indices = run.collector.actor.envs.indices
         for samples in minibatch_samples(

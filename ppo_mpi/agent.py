@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppo_mpi.build import make_envs, make_model, make_observation_normalizer
+from ppo_mpi.build import make_model, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.machine import choose_device, keep_big_blocks
 from ppo_mpi.envs.base import VecEnvs
@@ -24,6 +24,7 @@ from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ppo_mpi.storage.run_folder import find_run
 from ppo_mpi.storage.stored_config import check_environment, stored_config
 from ppo_mpi.storage.stored_state import check_state
+from ppo_mpi.suites import make_envs
 
 
 @dataclass(frozen=True)

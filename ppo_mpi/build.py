@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -21,8 +21,9 @@ from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
-from ppo_mpi.registry import ALGORITHMS, SUITES, lookup, split_env_name
+from ppo_mpi.registry import ALGORITHMS, lookup
 from ppo_mpi.seeding import stream_seed
+from ppo_mpi.suites import make_envs
 
 
 @dataclass
@@ -70,44 +71,6 @@ class Run:
         """Free the environments."""
         for actor in self.actors:
             actor.close()
-
-
-def make_envs(
-    config: TrainConfig,
-    indices: Sequence[int],
-    seed: int,
-    stream: str,
-    held_out: bool = False,
-    render: bool = False,
-    restart_failed: bool = False,
-    engine_threads: int = 0,
-) -> VecEnvs:
-    """Make the environments with these whole-job indices.
-
-    Args:
-        config: names the environment and its options.
-        indices: may be empty.
-        seed: of all their streams.
-        stream: what they are for; part of the key of their streams.
-        held_out: whether on all levels instead of the training levels.
-        render: whether ``render`` will be called.
-        restart_failed: whether one that raises is made anew; suites that cannot raise ignore it.
-        engine_threads: threads of an engine that can use some; 0 = the calling thread alone.
-    """
-    suite, task = split_env_name(config.environment.env)
-    options: dict[str, Any] = {}
-    if suite == "procgen":
-        procgen = config.procgen
-        if held_out:
-            procgen = replace(procgen, num_levels=0, start_level=0)
-        options = dict(vars(procgen)) | {"num_threads": engine_threads}
-    if suite == "gym":
-        options = {"env_kwargs": config.environment.env_kwargs}
-    if suite != "procgen":
-        options["restart_failed"] = restart_failed
-    make = lookup("environment suite", SUITES, suite)
-    envs: VecEnvs = make(task, indices, seed, stream=stream, render=render, options=options)
-    return envs
 
 
 def make_model(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppo_mpi.config import ProcgenConfig
 from ppo_mpi.seeding import generator
+from ppo_mpi.settings.procgen import ProcgenConfig
 
 ALL_LEVELS = 2**31 - 1
 """Number of levels of a Procgen game."""

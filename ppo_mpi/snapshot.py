@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_mpi.build import Progress, Run, make_envs, make_observation_normalizer
+from ppo_mpi.build import Progress, Run, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
@@ -26,6 +26,7 @@ from ppo_mpi.learning.normalizers import RunningMoments
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.untrusted_files import memory_bytes
+from ppo_mpi.suites import make_envs
 
 
 def environment_key(split: str, index: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppo_mpi.config import LearningConfig
 from ppo_mpi.learning.losses import (
     ClipRange,
     approximate_kl,
@@ -23,6 +22,7 @@ from ppo_mpi.learning.update import Algorithm
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import DirectPass
 from ppo_mpi.networks.distributions import Distribution
+from ppo_mpi.settings.learning import LearningConfig
 
 
 def ppo_loss(

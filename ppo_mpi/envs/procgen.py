@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ppo_mpi.config import ProcgenConfig
 from ppo_mpi.envs import procgen_state
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.procgen_engine import (
@@ -31,6 +30,7 @@ from ppo_mpi.envs.procgen_generated import GeneratedProcgenEnvs
 from ppo_mpi.envs.procgen_trial import survives
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import generator, stream_seed
+from ppo_mpi.settings.procgen import ProcgenConfig
 
 MAX_STATE_BYTES = 2**20
 """Size of the buffer that the library itself gives a state; they are 20 to 60 kB."""

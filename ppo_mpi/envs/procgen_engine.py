@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ppo_mpi.config import ProcgenConfig
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.envs.procgen_pictures import LIBRARIES
 from ppo_mpi.envs.procgen_state import LAST_LEVEL_SEED
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import PROCGEN_GAMES, unknown_name
+from ppo_mpi.settings.procgen import ProcgenConfig
 
 OBS_SPEC = ObservationSpec((64, 64, 3), "uint8")
 ACTION_SPEC = Discrete(15)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ppo_mpi.config import ProcgenConfig
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.procgen_engine import (
     ACTION_SPEC,
@@ -28,6 +27,7 @@ from ppo_mpi.envs.procgen_engine import (
 from ppo_mpi.envs.procgen_state import LAST_LEVEL_SEED
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.seeding import generator, stream_seed
+from ppo_mpi.settings.procgen import ProcgenConfig
 
 
 class GeneratedProcgenEnvs(VecEnvs):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig
@@ -22,11 +21,11 @@ from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
 from ppo_mpi.distributed.records import new_records
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import IterationAbandonedError, RankLostError
-from ppo_mpi.learning.advantages import gae
+from ppo_mpi.learning.batch import make_batch
 from ppo_mpi.learning.collector import gather_episodes
-from ppo_mpi.learning.rollout import Batch, Rollout
 from ppo_mpi.learning.schedules import continues_episodes, scheduled
-from ppo_mpi.learning.update import update, value_statistics
+from ppo_mpi.learning.statistics import value_statistics
+from ppo_mpi.learning.update import update
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
 from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
@@ -261,7 +260,7 @@ def run_iteration(
     if comm.any(rollout is None) or rollout is None:  # collective
         raise IterationAbandonedError("a signal to stop came while collecting")
 
-    batch = make_batch(run, rollout, config, comm)  # collective
+    batch = make_batch(rollout, learning, run.reward_normalizer, comm)  # collective
     learning_rate = scheduled(
         learning.learning_rate,
         learning.final_learning_rate,
@@ -292,31 +291,3 @@ def run_iteration(
     metrics |= {"learning_rate": learning_rate, "clip_range": clip_range}
     metrics |= dict(zip(names, seconds, strict=True)) | {"restarted_envs": restarts}
     return metrics, episodes
-
-
-def make_batch(run: Run, rollout: Rollout, config: TrainConfig, comm: Communicator) -> Batch:
-    """Turn a rollout into advantages and value targets. Collective.
-
-    Returns:
-        this rank's share, [T, B]; advantages are normalized over the job if the config says so.
-    """
-    learning = config.learning
-    rewards = rollout.rewards
-    if run.reward_normalizer is not None:
-        ended = rollout.terminated | rollout.truncated
-        rewards = run.reward_normalizer(rewards, ended, comm)  # collective
-    # Step by step on small numbers: nothing for a GPU, from which they come in one transfer.
-    advantages, returns = gae(
-        torch.from_numpy(rewards),
-        rollout.values.cpu(),
-        rollout.next_values.cpu(),
-        torch.from_numpy(rollout.terminated),
-        torch.from_numpy(rollout.truncated),
-        learning.discount,
-        learning.gae_lambda,
-    )
-    if learning.normalize_advantages == "rollout":
-        mean, deviation = comm.moments(advantages.reshape(-1, 1))  # collective
-        advantages = (advantages - mean) / (deviation + 1e-8)
-    device = rollout.values.device
-    return Batch(rollout, advantages.to(device), returns.to(device))

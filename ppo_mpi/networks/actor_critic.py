@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ActionSpec, Discrete, ObservationSpec
 from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, Distribution
 from ppo_mpi.networks.initialization import initialize
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.registry import NETWORKS, lookup
+from ppo_mpi.settings.network import NetworkConfig
 
 
 class ActorCritic(nn.Module):

@@ -9,10 +9,10 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.networks.initialization import initialize_torso
 from ppo_mpi.networks.linear import AlignedLinear
+from ppo_mpi.settings.network import NetworkConfig
 
 
 class Mlp(nn.Module):

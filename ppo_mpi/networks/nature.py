@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks.initialization import initialize_torso
 from ppo_mpi.networks.linear import AlignedLinear
+from ppo_mpi.settings.network import NetworkConfig
 
 CHANNELS = (32, 64, 64)
 KERNELS = (8, 4, 3)

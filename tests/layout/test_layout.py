@@ -26,13 +26,24 @@ MAX_BYTES = 5_000_000
 
 # Room -> row; a room imports only from its own row and from lower ones.
 ROWS = {
-    **dict.fromkeys(("config", "mode_config", "registry", "seeding", "errors", "levels"), 0),
+    **dict.fromkeys(
+        (
+            "config",
+            "mode_config",
+            "settings",
+            "registry",
+            "seeding",
+            "errors",
+            "levels",
+        ),
+        0,
+    ),
     **dict.fromkeys(("distributed", "presets"), 1),
     **dict.fromkeys(("networks", "envs", "storage"), 2),
     **dict.fromkeys(("cli", "cli_sources", "cli_values", "cli_words"), 2),
     "learning": 3,
     **dict.fromkeys(("algorithms", "rewards"), 4),
-    **dict.fromkeys(("build", "agent", "snapshot"), 5),
+    **dict.fromkeys(("suites", "build", "agent", "snapshot"), 5),
     "modes": 6,
     "experiments": 7,
     **dict.fromkeys(("__main__", "api"), 8),

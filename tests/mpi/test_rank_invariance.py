@@ -23,11 +23,12 @@ from runs import (
 )
 
 from ppo_mpi.agent import Agent
-from ppo_mpi.build import make_envs, make_model
+from ppo_mpi.build import make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import Discrete, VecEnvs
 from ppo_mpi.modes.evaluate import evaluate_agent
+from ppo_mpi.suites import make_envs
 
 # Three ranks have 3, 3 and 2 of the eight environments. "threads" is a process without a launcher
 # that computes on three threads; "turns" two ranks whose environments take turns and whose

@@ -21,7 +21,7 @@ SAMPLE = ("coinrun", "starpilot")
 PROGRAM = """
 import hashlib, sys
 import numpy as np
-from ppo_mpi.config import ProcgenConfig
+from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.envs import procgen_engine, procgen_pictures
 if sys.argv[1] == "all":
     procgen_pictures.SHOWN = dict.fromkeys(procgen_pictures.SHOWN, tuple(procgen_pictures.FOLDERS))

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from ppo_mpi.config import ProcgenConfig
 from ppo_mpi.levels import ALL_LEVELS, level_of_episode
+from ppo_mpi.settings.procgen import ProcgenConfig
 
 FEW = ProcgenConfig(num_levels=7, start_level=40)
 ALL = ProcgenConfig(num_levels=0)

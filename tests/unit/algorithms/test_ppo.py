@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from ppo_mpi.algorithms.ppo import PPO, ppo_gradients, ppo_loss
-from ppo_mpi.config import LearningConfig, NetworkConfig
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.settings.learning import LearningConfig
+from ppo_mpi.settings.network import NetworkConfig
 
 COUNT = 12
 CONFIG = LearningConfig(value_coef=0.7, entropy_coef=0.03, clip_values=True)

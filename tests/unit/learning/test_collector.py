@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import StepResult
@@ -16,6 +15,7 @@ from ppo_mpi.learning.collector import Actor, Collector, gather_episodes
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.settings.network import NetworkConfig
 
 STEPS = 25  # two and a half episodes of ten steps
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ppo_mpi.algorithms.ppo import PPO
-from ppo_mpi.config import LearningConfig, TrainConfig
+from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.learning import microbatch
@@ -16,6 +16,7 @@ from ppo_mpi.learning.microbatch import FIXED, SIZES, USUAL, choose_microbatch_s
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.settings.learning import LearningConfig
 
 IMAGES = ObservationSpec((16, 16, 3), "uint8")
 VECTORS = ObservationSpec((5,), "float32")

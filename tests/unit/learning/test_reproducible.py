@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.learning.reproducible import Workers, outputs_in_rows, samples_by_environment
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.settings.network import NetworkConfig
 
 SPECS = {
     "image": ObservationSpec((64, 64, 3), "uint8"),

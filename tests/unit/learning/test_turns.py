@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import VecEnvs
@@ -20,6 +19,7 @@ from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.settings.network import NetworkConfig
 
 STEPS = 25
 INDICES = tuple(range(11))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ppo_mpi.algorithms.ppo import PPO
-from ppo_mpi.config import LearningConfig, NetworkConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.gradients import FlatGradients
 from ppo_mpi.distributed.signals import STOP
@@ -20,14 +19,11 @@ from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Rollout, minibatch_samples
-from ppo_mpi.learning.update import (
-    Algorithm,
-    Learner,
-    normalized_by_minibatch,
-    update,
-    value_statistics,
-)
+from ppo_mpi.learning.statistics import normalized_by_minibatch, value_statistics
+from ppo_mpi.learning.update import Algorithm, Learner, update
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.settings.learning import LearningConfig
+from ppo_mpi.settings.network import NetworkConfig
 
 COMM = Communicator()
 STEPS, ENVS = 11, 3

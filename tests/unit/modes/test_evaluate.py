@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ppo_mpi.agent import Agent
-from ppo_mpi.build import make_envs, make_model
+from ppo_mpi.build import make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
@@ -33,6 +33,7 @@ from ppo_mpi.modes.evaluation_report import (
     report,
     standard_error,
 )
+from ppo_mpi.suites import make_envs
 
 COMM = Communicator()
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian
 from ppo_mpi.networks.impala import Impala
 from ppo_mpi.networks.mlp import Mlp
+from ppo_mpi.settings.network import NetworkConfig
 
 IMAGE = ObservationSpec((16, 16, 3), "uint8")
 VECTOR = ObservationSpec((6,), "float32")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.networks.mlp import Mlp
+from ppo_mpi.settings.network import NetworkConfig
 
 COUNT = 11
 VECTOR = ObservationSpec((6,), "float32")

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from ppo_mpi.config import NetworkConfig
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks import impala, mlp, nature
 from ppo_mpi.networks.initialization import initialize, initialize_torso
+from ppo_mpi.settings.network import NetworkConfig
 
 PROCGEN = ObservationSpec((64, 64, 3), "uint8")
 ATARI = ObservationSpec((84, 84, 4), "uint8")
