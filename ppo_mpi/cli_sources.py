@@ -20,6 +20,8 @@ from ppo_mpi.errors import ConfigError
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
+BASE = "base"
+"""The key of a preset's file that names the preset it builds on."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,22 @@ def read_yaml(text: str, source: str, known: Mapping[str, Field]) -> dict[str, S
         ConfigError: it is no YAML, no mapping, or sets a field that does not exist, or sets one
             twice.
     """
+    root = _compose(text, source)
+    found: dict[str, Sourced] = {}
+    if root is not None:
+        _read_mapping(root, source, "", known, found)
+    return found
+
+
+def _compose(text: str, source: str) -> yaml.Node | None:
     try:
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{source}:{line}: not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: not YAML: {error}") from None
-    found: dict[str, Sourced] = {}
-    if root is not None:
-        _read_mapping(root, source, "", known, found)
-    return found
+    return root
 
 
 def _read_mapping(
@@ -186,5 +193,27 @@ def merge(
     return Layers({**from_preset, **from_file, **typed}, frozenset(given), preset)
 
 
+def preset_base(text: str, source: str) -> str:
+    """Return the name of the preset that one builds on, the value of ``base``; "" if of none.
+
+    Args:
+        text: the preset's file.
+        source: how errors name it.
+    """
+    root = _compose(text, source)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    return next((str(value.value) for key, value in pairs if key.value == BASE), "")
+
+
 def _read_preset(name: str, known: Mapping[str, Field]) -> dict[str, Sourced]:
-    return read_yaml(preset_text(name), f"preset {name}", known)
+    source, text = f"preset {name}", preset_text(name)
+    base = preset_base(text, source)
+    found = _read_preset(base, known) if base else {}
+    own = _compose(text, source)
+    if isinstance(own, yaml.MappingNode):
+        own.value = [(key, value) for key, value in own.value if key.value != BASE]
+    if own is not None:
+        values: dict[str, Sourced] = {}
+        _read_mapping(own, source, "", known, values)
+        found |= values
+    return found

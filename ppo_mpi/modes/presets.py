@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from ppo_mpi.cli_sources import preset_names, preset_text
+from ppo_mpi.cli_sources import preset_base, preset_names, preset_text
 from ppo_mpi.mode_config import PresetsConfig
 
 
 def presets_command(config: PresetsConfig) -> int:
-    """Print all presets with one line each, or the file of one.
+    """Print all presets with one line each, or the file of one and of those it builds on.
 
     Raises:
         ConfigError: there is no preset of that name.
     """
     if config.name:
-        print(preset_text(config.name), end="")
+        name = config.name
+        while name:
+            text = preset_text(name)
+            print(text, end="")
+            name = preset_base(text, f"preset {name}")
+            if name:
+                print(f"\n# What {name} says, on which it builds:\n#")
         return 0
     names = preset_names()
     width = max(map(len, names))
