@@ -22,8 +22,8 @@ class Split(nn.Module):
     """Two perceptrons side by side, and one behind both.
 
     Source:
-        Heess et al. 2017, arXiv:1707.02286, section 4, who call the parts proprioceptive and
-        exteroceptive; without their recurrent layers.
+        Heess et al. 2017, arXiv:1707.02286, whose policies have one perceptron for what is
+        proprioceptive and one for what is exteroceptive.
     """
 
     def __init__(self, sizes: tuple[int, int], left: Mlp, right: Mlp, joint: Mlp) -> None:

@@ -44,11 +44,11 @@ class NetworkConfig:
     activate_branches: bool = True
     """Whether the last layer of split's left and right part has an activation behind it."""
     value_left_hidden_sizes: tuple[int, ...] = ()
-    """Those of the value's own split; empty = as left_hidden_sizes."""
+    """Layers of the left part of the value's own split; empty = as left_hidden_sizes."""
     value_right_hidden_sizes: tuple[int, ...] = ()
-    """Likewise; empty = as right_hidden_sizes."""
+    """Layers of its right part; empty = as right_hidden_sizes."""
     value_joint_hidden_sizes: tuple[int, ...] = ()
-    """Likewise; empty = as joint_hidden_sizes."""
+    """Layers of it that take what both parts give; empty = as joint_hidden_sizes."""
     activation: Literal["tanh", "relu", "leaky_relu"] = "tanh"
     """Activation of mlp and split; leaky_relu has the slope 0.01 below 0."""
     initialization: Literal["auto", "xavier_uniform", "orthogonal", "normc"] = "auto"
