@@ -59,7 +59,9 @@ def runs_directly(model: ActorCritic, obs: Tensor) -> bool:
 
 
 def _is_known(layer: nn.Module, activation: type[nn.Module]) -> bool:
-    return type(layer) is activation and getattr(layer, "negative_slope", SLOPE) == SLOPE
+    if activation is nn.LeakyReLU and getattr(layer, "negative_slope", SLOPE) != SLOPE:
+        return False
+    return type(layer) is activation
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -129,19 +131,16 @@ class _Layers:
     def __init__(self, torso: nn.Module, x: Tensor) -> None:
         assert isinstance(torso, Mlp), f"{type(torso).__name__} does not run directly"
         self._linears, self._activation = torso.linears, torso.activation
-        self._activates_last = len(torso.layers) == 2 * len(self._linears)
+        self._num_activated = len(torso.layers) // 2
         self._activations = [x]
         """What each layer takes, padded, and what the last one gives."""
         for i, layer in enumerate(self._linears):
             x = _linear(x, layer)
-            if self._is_activated(i):
+            if i < self._num_activated:
                 _activate(x, self._activation)
             x = padded(x, layer.out_features)
             self._activations.append(x)
         self.features = x
-
-    def _is_activated(self, i: int) -> bool:
-        return self._activates_last or i + 1 < len(self._linears)
 
     def gradients(self, back: Tensor) -> list[Tensor]:
         """Return those of the weights and biases, in order; ``back`` is that of the features."""
@@ -152,7 +151,7 @@ class _Layers:
         found: list[Tensor] = []
         for i in reversed(range(len(self._linears))):
             layer, x, y = self._linears[i], self._activations[i], self._activations[i + 1]
-            if self._is_activated(i):
+            if i < self._num_activated:
                 back = _before(back, y, self._activation)
             back = back[:, : layer.out_features]
             found = [*_gradients(layer, x, back), *found]
