@@ -19,6 +19,7 @@ NETWORKS = {
     "impala": "ppo_mpi.networks.impala:make_torso",
     "mlp": "ppo_mpi.networks.mlp:make_torso",
     "nature": "ppo_mpi.networks.nature:make_torso",
+    "split": "ppo_mpi.networks.split:make_torso",
 }
 SUITES = {
     "gym": "ppo_mpi.envs.gym_control:make_envs",

@@ -25,6 +25,13 @@ JOBS = {
         "CartPole-v1", "--normalize-observations", "true", "--eval-every", "2",
         "--eval-episodes", "3", *COMMON,
     ],
+    # Parts of three numbers and of one, and a critic of other sizes.
+    "split": [
+        "CartPole-v1", "--network", "split", "--split-start", "-1", "--activation", "leaky_relu",
+        "--initialization", "normc", "--left-hidden-sizes", "18", "--joint-hidden-sizes", "24",
+        "--shared-torso", "false", "--value-right-hidden-sizes", "7", "5",
+        "--activate-branches", "false", *COMMON,
+    ],
     "probe:box": ["probe:box", "--normalize-observations", "true", *COMMON],
 }  # fmt: skip
 ITERATION = 512

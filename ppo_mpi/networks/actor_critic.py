@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppo_mpi.envs.base import ActionSpec, Discrete, ObservationSpec
 from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, Distribution
-from ppo_mpi.networks.initialization import initialize
+from ppo_mpi.networks.initialization import initialize_head
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.registry import NETWORKS, lookup
 from ppo_mpi.settings.network import NetworkConfig
@@ -40,16 +40,17 @@ class ActorCritic(nn.Module):
         self.precision = precision
         self.torso = make_torso(obs_spec, config)
         # None when policy and value share one torso.
-        self.value_torso = None if config.shared_torso else make_torso(obs_spec, config)
+        self.value_torso = None if config.shared_torso else make_torso(obs_spec, config.of_value())
         if isinstance(action_spec, Discrete):
             outputs = action_spec.num_actions
         else:
             outputs = len(action_spec.low)
             self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std))
         self.policy_head = AlignedLinear(self.torso.feature_size, outputs)
-        self.value_head = AlignedLinear(self.torso.feature_size, 1)
-        initialize(self.policy_head, "orthogonal", 0.01)
-        initialize(self.value_head, "orthogonal", 1.0)
+        value_torso = self.torso if self.value_torso is None else self.value_torso
+        self.value_head = AlignedLinear(value_torso.feature_size, 1)
+        initialize_head(self.policy_head, config.initialization, config.policy_gain)
+        initialize_head(self.value_head, config.initialization, config.value_gain)
 
     def prepare(self, obs: Tensor) -> Tensor:
         """Turn observations into what a torso takes.

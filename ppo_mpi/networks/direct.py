@@ -13,20 +13,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from ppo_mpi.networks.linear import AlignedLinear, padded
 from ppo_mpi.networks.mlp import Mlp
+from ppo_mpi.networks.split import Split
 
 if TYPE_CHECKING:
     from ppo_mpi.networks.actor_critic import ActorCritic
+
+SLOPE = 0.01
+"""Of the leaky ReLU below 0, torch's."""
 
 
 def runs_directly(model: ActorCritic, obs: Tensor) -> bool:
     """Return whether ``DirectPass`` can take the place of calling the model.
 
-    Not if its torso is more than a perceptron, and not where hooks want to see what goes through
+    Not if its torso is more than perceptrons, and not where hooks want to see what goes through
     a module, as estimates of curvature do.
     """
     if obs.device.type != "cpu" or obs.dtype != torch.float32 or model.precision != torch.float32:
@@ -36,16 +41,27 @@ def runs_directly(model: ActorCritic, obs: Tensor) -> bool:
     for torso in (model.torso, model.value_torso):
         if torso is None:
             continue
-        if type(torso) is not Mlp:  # a subclass may do something else
-            return False
-        layers = [*torso.layers]
-        if any(type(layer) is not torso.activation for layer in layers[1::2]):
-            return False
-        linears += layers[::2]
-        others += [torso, torso.layers, *layers[1::2]]
+        perceptrons = [torso]
+        if type(torso) is Split:
+            perceptrons = [torso.left, torso.right, torso.joint]
+            others.append(torso)
+        for perceptron in perceptrons:
+            if type(perceptron) is not Mlp:  # a subclass may do something else
+                return False
+            layers = [*perceptron.layers]
+            if not all(_is_known(layer, perceptron.activation) for layer in layers[1::2]):
+                return False
+            linears += layers[::2]
+            others += [perceptron, perceptron.layers, *layers[1::2]]
     if any(type(layer) is not AlignedLinear for layer in linears):
         return False
     return not (_has_any_global_hook() or any(map(_has_hooks, linears + others)))
+
+
+def _is_known(layer: nn.Module, activation: type[nn.Module]) -> bool:
+    if activation is nn.LeakyReLU and getattr(layer, "negative_slope", SLOPE) != SLOPE:
+        return False
+    return type(layer) is activation
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -71,9 +87,9 @@ class DirectPass:
         self._model = model
         x = obs.flatten(1)
         x = padded(x, x.shape[1])
-        self._policy = self._value = _Layers(model.torso, x)
+        self._policy = self._value = _through(model.torso, x)
         if model.value_torso is not None:
-            self._value = _Layers(model.value_torso, x)
+            self._value = _through(model.value_torso, x)
         self.outputs = _linear(self._policy.features, model.policy_head)
         """[N, A] float32, the policy head's."""
         self.values = _linear(self._value.features, model.value_head)[:, 0]
@@ -105,38 +121,85 @@ class DirectPass:
         ]
 
 
-class _Layers:
-    """What went through one torso."""
+def _through(torso: nn.Module, x: Tensor) -> _Layers | _SplitLayers:
+    return _SplitLayers(torso, x) if isinstance(torso, Split) else _Layers(torso, x)
 
-    def __init__(self, torso: Mlp, x: Tensor) -> None:
-        self._linears, self._is_tanh = torso.linears, torso.activation is nn.Tanh
+
+class _Layers:
+    """What went through one perceptron."""
+
+    def __init__(self, torso: nn.Module, x: Tensor) -> None:
+        assert isinstance(torso, Mlp), f"{type(torso).__name__} does not run directly"
+        self._linears, self._activation = torso.linears, torso.activation
+        self._num_activated = len(torso.layers) // 2
         self._activations = [x]
         """What each layer takes, padded, and what the last one gives."""
-        for layer in self._linears:
+        for i, layer in enumerate(self._linears):
             x = _linear(x, layer)
-            if self._is_tanh:
-                numbers = x.numpy()
-                np.tanh(numbers, out=numbers)
-            else:
-                x.relu_()
+            if i < self._num_activated:
+                _activate(x, self._activation)
             x = padded(x, layer.out_features)
             self._activations.append(x)
         self.features = x
 
     def gradients(self, back: Tensor) -> list[Tensor]:
         """Return those of the weights and biases, in order; ``back`` is that of the features."""
+        return self.all_gradients(back, is_first=True)[0]
+
+    def all_gradients(self, back: Tensor, is_first: bool = False) -> tuple[list[Tensor], Tensor]:
+        """Return the same, and the gradient by what went in, unless the perceptron is first."""
         found: list[Tensor] = []
         for i in reversed(range(len(self._linears))):
             layer, x, y = self._linears[i], self._activations[i], self._activations[i + 1]
-            if self._is_tanh:  # its derivative is 1 - y^2
-                back = torch.ops.aten.tanh_backward(back, y)
-            else:  # 1 where y > 0
-                back = torch.ops.aten.threshold_backward(back, y, 0)
+            if i < self._num_activated:
+                back = _before(back, y, self._activation)
             back = back[:, : layer.out_features]
             found = [*_gradients(layer, x, back), *found]
-            if i:
+            if i or not is_first:
                 back = back.mm(_weight(layer))
-        return found
+        return found, back
+
+
+class _SplitLayers:
+    """What went through two perceptrons side by side, and one behind both."""
+
+    def __init__(self, torso: Split, x: Tensor) -> None:
+        left, right = torso.parts(x[:, : torso.size])
+        self._left = _Layers(torso.left, padded(left, left.shape[1]))
+        self._right = _Layers(torso.right, padded(right, right.shape[1]))
+        self._sizes = torso.left.feature_size, torso.right.feature_size
+        parts = zip((self._left, self._right), self._sizes, strict=True)
+        both = torch.cat([part.features[:, :size] for part, size in parts], 1)
+        self._joint = _Layers(torso.joint, padded(both, both.shape[1]))
+        self.features = self._joint.features
+
+    def gradients(self, back: Tensor) -> list[Tensor]:
+        """Return those of the weights and biases, in order; ``back`` is that of the features."""
+        own, back = self._joint.all_gradients(back)
+        left, right = self._sizes
+        of_left = self._left.gradients(padded(back[:, :left], left))
+        of_right = self._right.gradients(padded(back[:, left : left + right], right))
+        return [*of_left, *of_right, *own]
+
+
+def _activate(x: Tensor, activation: type[nn.Module]) -> None:
+    """Change numbers in place."""
+    if activation is nn.Tanh:
+        numbers = x.numpy()
+        np.tanh(numbers, out=numbers)
+    elif activation is nn.LeakyReLU:
+        F.leaky_relu_(x, SLOPE)
+    else:
+        x.relu_()
+
+
+def _before(back: Tensor, y: Tensor, activation: type[nn.Module]) -> Tensor:
+    """Return the gradient before an activation from that behind it and from what it gave, y."""
+    if activation is nn.Tanh:  # its derivative is 1 - y^2
+        return torch.ops.aten.tanh_backward(back, y)
+    if activation is nn.LeakyReLU:  # 1 where y > 0, the slope elsewhere
+        return torch.ops.aten.leaky_relu_backward(back, y, SLOPE, True)
+    return torch.ops.aten.threshold_backward(back, y, 0)  # 1 where y > 0
 
 
 def _weight(layer: nn.Linear) -> Tensor:

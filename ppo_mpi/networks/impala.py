@@ -18,14 +18,15 @@ from ppo_mpi.networks.pooling import MaxPool
 from ppo_mpi.settings.network import NetworkConfig
 
 CHANNELS = (16, 32, 32)
+"""Of the published blocks."""
 
 
 class Impala(nn.Module):
-    """Three blocks of convolution, max-pool and two residual blocks, then one linear layer.
+    """Blocks of convolution, max-pool and two residual blocks, then one linear layer.
 
     Source:
-        Espeholt et al. 2018, arXiv:1802.01561, figure 3 (right), without the LSTM; channels
-        (16, 32, 32), 256 features, as in Cobbe et al. 2020, arXiv:1912.01588.
+        Espeholt et al. 2018, arXiv:1802.01561, figure 3 (right), without the LSTM; three blocks of
+        (16, 32, 32) channels, 256 features, as in Cobbe et al. 2020, arXiv:1912.01588.
     """
 
     def __init__(self, image_shape: tuple[int, ...], channels: list[int], features: int) -> None:
@@ -56,13 +57,19 @@ def make_torso(spec: ObservationSpec, config: NetworkConfig) -> nn.Module:
     """Make the torso that ``config`` describes.
 
     Raises:
-        ConfigError: observations are not images.
+        ConfigError: observations are not images, or the activation is another than ReLU.
     """
     if not spec.is_image:
         raise ConfigError(
             f"network=impala needs images, but observations are {spec.shape}; use network=mlp"
         )
-    channels = [max(1, round(c * config.channel_multiplier)) for c in CHANNELS]
+    if config.conv_activation != "relu":
+        raise ConfigError(
+            f"conv_activation={config.conv_activation} is not for network=impala, whose blocks "
+            "have ReLU; use network=nature or leave it out"
+        )
+    numbers = config.conv_channels or CHANNELS
+    channels = [max(1, round(c * config.channel_multiplier)) for c in numbers]
     torso = Impala(spec.shape, channels, config.feature_size)
     how = "xavier_uniform" if config.initialization == "auto" else config.initialization
     initialize_torso(torso, how)

@@ -14,17 +14,25 @@ from ppo_mpi.networks.initialization import initialize_torso
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.settings.network import NetworkConfig
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,  # with torch's slope, 0.01
+}
+
 
 class Mlp(nn.Module):
-    """Linear layers with one activation behind each."""
+    """Linear layers with one activation behind each, or behind each but the last."""
 
-    def __init__(self, sizes: list[int], activation: type[nn.Module]) -> None:
+    def __init__(
+        self, sizes: list[int], activation: type[nn.Module], activate_last: bool = True
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for size, out in zip(sizes, sizes[1:], strict=False):
             layers += [AlignedLinear(size, out), activation()]
         self.activation = activation
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*(layers if activate_last else layers[:-1]))
         self.feature_size = sizes[-1]
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -40,7 +48,7 @@ class Mlp(nn.Module):
 
 def make_torso(spec: ObservationSpec, config: NetworkConfig) -> nn.Module:
     """Make the torso that ``config`` describes."""
-    activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[config.activation]
+    activation = ACTIVATIONS[config.activation]
     torso = Mlp([prod(spec.shape), *config.hidden_sizes], activation)
     initialize_torso(
         torso, "orthogonal" if config.initialization == "auto" else config.initialization

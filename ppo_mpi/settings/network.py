@@ -2,34 +2,107 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from ppo_mpi.settings.checks import positive
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings.checks import at_least, positive
+
+OF_VALUE = ("hidden_sizes", "left_hidden_sizes", "right_hidden_sizes", "joint_hidden_sizes")
+"""Settings of which the value's own torso may have others, named ``value_...``."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """The network: torso(s), heads and their initial weights."""
 
-    network: Literal["auto", "impala", "nature", "mlp"] = "auto"
+    network: Literal["auto", "impala", "nature", "mlp", "split"] = "auto"
     """Torso; auto takes impala for images and mlp for vectors."""
+    conv_channels: tuple[int, ...] = ()
+    """Channels of impala's blocks (empty: 16, 32, 32), as many as there are, or of the first of
+    nature's three convolutions (empty: 32, 64, 64)."""
     channel_multiplier: float = 1.0
-    """Factor on the channels of impala (16, 32, 32) and nature (32, 64, 64)."""
+    """Factor on these channels."""
+    conv_activation: Literal["relu", "leaky_relu"] = "relu"
+    """Activation of nature; leaky_relu has the slope 0.01 below 0."""
     feature_size: int = 256
     """Features behind the torso's last layer (impala 256, nature 512); mlp ignores it."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Hidden layers of mlp."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Activation of mlp (impala and nature have ReLU)."""
-    initialization: Literal["auto", "xavier_uniform", "orthogonal"] = "auto"
+    value_hidden_sizes: tuple[int, ...] = ()
+    """Those of the value's own mlp, which it has with shared_torso=false; empty = as
+    hidden_sizes."""
+    split_start: int = 0
+    """Number of the vector at which split begins its right part: 14 gives the left one the first
+    14 numbers, -10 gives the right one the last 10."""
+    left_hidden_sizes: tuple[int, ...] = (64, 64)
+    """Layers of split's left part."""
+    right_hidden_sizes: tuple[int, ...] = (64, 64)
+    """Layers of split's right part."""
+    joint_hidden_sizes: tuple[int, ...] = (64,)
+    """Layers of split that take what both parts give; there may be none."""
+    activate_branches: bool = True
+    """Whether the last layer of split's left and right part has an activation behind it."""
+    value_left_hidden_sizes: tuple[int, ...] = ()
+    """Layers of the left part of the value's own split; empty = as left_hidden_sizes."""
+    value_right_hidden_sizes: tuple[int, ...] = ()
+    """Layers of its right part; empty = as right_hidden_sizes."""
+    value_joint_hidden_sizes: tuple[int, ...] = ()
+    """Layers of it that take what both parts give; empty = as joint_hidden_sizes."""
+    activation: Literal["tanh", "relu", "leaky_relu"] = "tanh"
+    """Activation of mlp and split; leaky_relu has the slope 0.01 below 0."""
+    initialization: Literal["auto", "xavier_uniform", "orthogonal", "normc"] = "auto"
     """Initial weights of the torso; auto takes xavier_uniform for impala and orthogonal (gain
-    sqrt 2) for the others. The heads are orthogonal with gains 0.01 (policy) and 1 (value)."""
+    sqrt 2) for the others. normc: each output's weights have the norm 1, convolutions are
+    xavier_uniform. The heads are orthogonal, or normc where that is chosen."""
+    policy_gain: float = 0.01
+    """Gain of the policy head's initial weights."""
+    value_gain: float = 1.0
+    """Gain of the value head's initial weights."""
     shared_torso: bool = True
     """Whether policy and value share one torso (Procgen, Atari) or have one each (control)."""
     initial_log_std: float = 0.0
     """Natural logarithm of the first standard deviation, for continuous actions."""
 
     def check(self) -> None:
-        """Refuse values that are out of their range."""
+        """Refuse values that are out of their range, or that do not fit each other."""
         positive(channel_multiplier=self.channel_multiplier)
+        at_least(0, policy_gain=self.policy_gain, value_gain=self.value_gain)
+        own = ["value_" + name for name in OF_VALUE]
+        for name in ("conv_channels", *OF_VALUE, *own):
+            for size in getattr(self, name):
+                at_least(1, **{name: size})
+        for name in own:
+            if getattr(self, name) and self.shared_torso:
+                raise ConfigError(
+                    f"{name}={_words(getattr(self, name))} needs a torso of the value's own; use "
+                    "shared_torso=false"
+                )
+        if self.network == "split" and not self.split_start:
+            raise ConfigError(
+                "network=split does not know where to split the vector; use for example "
+                "split_start=-10 to give the last 10 numbers a perceptron of their own"
+            )
+        if self.network == "split":
+            self._refuse("value_hidden_sizes", "mlp")
+        else:
+            for name in ("split_start", *own[1:]):
+                self._refuse(name, "split")
+
+    def _refuse(self, name: str, network: str) -> None:
+        if getattr(self, name):
+            raise ConfigError(
+                f"{name}={_words(getattr(self, name))} has no effect on network={self.network}; "
+                f"use network={network} or leave it out"
+            )
+
+    def of_value(self) -> NetworkConfig:
+        """Return the settings of the value's own torso."""
+        sizes: dict[str, Any] = {
+            name: getattr(self, "value_" + name) or getattr(self, name) for name in OF_VALUE
+        }
+        return replace(self, **sizes)
+
+
+def _words(value: int | tuple[int, ...]) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

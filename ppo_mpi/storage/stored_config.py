@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from ppo_mpi.config import TrainConfig, sections, with_values
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import split_env_name
+from ppo_mpi.settings.network import OF_VALUE
 from ppo_mpi.storage.checkpoint import Checkpoint
 
 TRUSTED_MODULES = "PPO_MPI_TRUSTED_MODULES"
@@ -27,7 +28,9 @@ TRUSTED_MODULES = "PPO_MPI_TRUSTED_MODULES"
 LARGEST = {
     "channel_multiplier": 1e3,
     "feature_size": 10**6,
-    "hidden_sizes": 10**6,
+    "conv_channels": 10**5,
+    **dict.fromkeys(OF_VALUE, 10**6),
+    **{f"value_{name}": 10**6 for name in OF_VALUE},
     "num_envs": 10**6,
     "num_test_envs": 10**6,
     "num_epochs": 10**6,

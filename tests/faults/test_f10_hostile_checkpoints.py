@@ -166,6 +166,9 @@ SIGNED: dict[str, Callable[[Path], None]] = {
     "a word for a number": set_config(num_envs="many"),
     "a huge layer": set_config(hidden_sizes=[10**9]),
     "a million layers": set_config(hidden_sizes=[64] * 10**6),
+    "a layer of nothing": set_config(left_hidden_sizes=[8, 0]),
+    "a huge critic": set_config(value_hidden_sizes=[10**9], shared_torso=False),
+    "a billion channels": set_config(conv_channels=[10**9]),
     "a module to import": set_config(env="gym:antigravity:Evil-v0"),
     "an unknown suite": set_config(env="os:system"),
 }

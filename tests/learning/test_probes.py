@@ -7,6 +7,7 @@ after ten steps: who took that for an end would learn a value of 6.5 or less.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,10 +21,17 @@ from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian
 VALUE = 1 / (1 - 0.9)
 
 
-def learn(task: str, seed: int, comm: Communicator, folder: Path) -> Agent:
+# The left part sees whether the goal is 0, the right one whether it is 1 or 2: it takes both.
+SPLIT = {
+    "network": "split", "split_start": 1, "left_hidden_sizes": (8,), "right_hidden_sizes": (8,),
+    "joint_hidden_sizes": (16,), "activation": "leaky_relu", "initialization": "normc",
+}  # fmt: skip
+
+
+def learn(task: str, seed: int, comm: Communicator, folder: Path, **changed: Any) -> Agent:
     """Train with the preset ``probe`` and load what the checkpoint holds. Collective."""
     settings = {"seed": seed, "checkpoint_dir": str(folder), "display": "off", "run": "r"}
-    assert api.train(f"probe:{task}", comm=comm, **settings) == 0
+    assert api.train(f"probe:{task}", comm=comm, **settings, **changed) == 0
     agent = api.load_agent("r", checkpoint_dir=str(folder))
     assert agent.config.learning.discount == 0.9
     assert agent.timesteps == 81_920
@@ -43,6 +51,16 @@ def test_ppo_learns_to_match_and_its_value_is_the_geometric_series(
     comm: Communicator, shared_tmp_path: Path, seed: int
 ):
     agent = learn("match", seed, comm, shared_tmp_path)
+    probabilities, values = probabilities_of(agent, torch.eye(3))
+    assert probabilities.diagonal().min() > 0.99
+    assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ppo_learns_the_same_with_a_split_network(
+    comm: Communicator, shared_tmp_path: Path, seed: int
+):
+    agent = learn("match", seed, comm, shared_tmp_path, **SPLIT)
     probabilities, values = probabilities_of(agent, torch.eye(3))
     assert probabilities.diagonal().min() > 0.99
     assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.1)

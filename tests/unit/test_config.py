@@ -14,6 +14,8 @@ from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, wit
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import EvaluateConfig, check_levels, grid_shape
 
+SPLIT = {"network": "split", "split_start": 3}
+
 
 def test_field_names_are_unique_in_the_whole_tree():
     config = TrainConfig()
@@ -74,8 +76,22 @@ def test_rollouts_and_iterations_are_whole():
         ({"learning_rate": 0.0}, 1, "learning_rate=0.0 must be greater than 0"),
         ({"target_kl": -1.0}, 1, "target_kl=-1.0 must be greater than 0"),
         ({"num_minibatches": 99_999}, 1, "num_minibatches=99999 is more than"),
+        ({"hidden_sizes": (64, 0)}, 1, "hidden_sizes=0 is too small; use 1 or more"),
+        ({"conv_channels": (-1,)}, 1, "conv_channels=-1 is too small; use 1 or more"),
+        ({"policy_gain": -1.0}, 1, "policy_gain=-1.0 is too small; use 0 or more"),
+        ({"value_hidden_sizes": (256, 64)}, 1,
+         "value_hidden_sizes=256,64 needs a torso of the value's own; use shared_torso=false"),
+        (SPLIT | {"value_joint_hidden_sizes": (8,)}, 1,
+         "value_joint_hidden_sizes=8 needs a torso of the value's own; use shared_torso=false"),
+        (SPLIT | {"value_hidden_sizes": (8,), "shared_torso": False}, 1,
+         "value_hidden_sizes=8 has no effect on network=split; use network=mlp or leave it out"),
+        ({"network": "split"}, 1, "network=split does not know where to split the vector; use"),
+        ({"split_start": -10}, 1,
+         "split_start=-10 has no effect on network=auto; use network=split or leave it out"),
+        ({"value_left_hidden_sizes": (8, 8), "shared_torso": False}, 1,
+         "value_left_hidden_sizes=8,8 has no effect on network=auto; use network=split"),
     ],
-)
+)  # fmt: skip
 def test_a_value_out_of_range_is_named_with_the_remedy(values, world_size, message):
     with pytest.raises(ConfigError) as caught:
         with_values(TrainConfig(), values).validate(world_size)

@@ -61,6 +61,27 @@ def test_sizes_that_are_no_multiples_of_four_keep_their_bits_too(num_features, h
         assert torch.equal(torch.cat([part[1] for part in parts]), values)
 
 
+@pytest.mark.parametrize("start", [1, 4, -3, -4])
+@pytest.mark.parametrize("num_features", [9, 22])
+@pytest.mark.parametrize("by_autograd", [False, True])
+def test_a_split_network_keeps_its_bits_too(start, num_features, by_autograd):
+    spec = ObservationSpec((num_features,), "float32")
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        network="split", split_start=start, left_hidden_sizes=(9, 7), activation="leaky_relu",
+        value_joint_hidden_sizes=(30,), shared_torso=False,
+    )  # fmt: skip
+    model = ActorCritic(spec, Discrete(5), config, torch.float32)
+    if by_autograd:
+        model.register_forward_pre_hook(lambda *found: None)  # as who looks at curvature does
+    obs, workers = observations(spec, 29), Workers(1)
+    outputs, values = outputs_in_rows(model, obs, workers)
+    for sizes in ([10, 10, 9], [15, 14], [1, 28]):
+        parts = [outputs_in_rows(model, part.clone(), workers) for part in obs.split(sizes)]
+        assert torch.equal(torch.cat([part[0] for part in parts]), outputs)
+        assert torch.equal(torch.cat([part[1] for part in parts]), values)
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_rows_are_what_the_model_says(name):
     model, obs = model_of(SPECS[name]), observations(SPECS[name], 11)

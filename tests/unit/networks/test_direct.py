@@ -11,6 +11,7 @@ from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.networks.mlp import Mlp
+from ppo_mpi.networks.split import Split
 from ppo_mpi.settings.network import NetworkConfig
 
 COUNT = 11
@@ -20,14 +21,35 @@ IMAGE = ObservationSpec((40, 40, 3), "uint8")
 MODELS = [
     {"hidden_sizes": sizes, "activation": activation, "shared_torso": shared}
     for sizes in ((5, 7), (8,), (4, 6, 9))
-    for activation in ("tanh", "relu")
+    for activation in ("tanh", "relu", "leaky_relu")
     for shared in (False, True)
 ]
+MODELS.append({"hidden_sizes": (5, 7), "value_hidden_sizes": (9,), "shared_torso": False})
+SPLIT = {"network": "split", "activation": "leaky_relu"}
+MODELS += [
+    SPLIT | {"split_start": start, "shared_torso": shared, "activate_branches": activated,
+             "left_hidden_sizes": left, "right_hidden_sizes": right, "joint_hidden_sizes": joint}
+    for start in (2, -2)
+    for shared in (False, True)
+    for activated in (False, True)
+    for left, right, joint in (((5, 7), (6,), (9,)), ((4,), (8, 3), ()), ((), (5,), (8, 4)))
+]  # fmt: skip
+MODELS.append(
+    SPLIT
+    | {
+        "split_start": 1,
+        "activation": "tanh",
+        "shared_torso": False,
+        "value_left_hidden_sizes": (5,),
+        "value_joint_hidden_sizes": (7, 3),
+    }
+)
 
 
 def make(actions: ActionSpec, **settings: object) -> ActorCritic:
     torch.manual_seed(3)
-    model = ActorCritic(VECTOR, actions, NetworkConfig(network="mlp", **settings), torch.float32)
+    config = NetworkConfig(**({"network": "mlp"} | settings))
+    model = ActorCritic(VECTOR, actions, config, torch.float32)
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model
@@ -39,6 +61,10 @@ def observations(count: int = COUNT) -> torch.Tensor:
 
 def by_layers(torso: torch.nn.Module, obs: torch.Tensor) -> torch.Tensor:
     """Return the features, one layer after the other, in float64."""
+    if isinstance(torso, Split):
+        start = obs.shape[1] - torso.right.layers[0].in_features
+        parts = by_layers(torso.left, obs[:, :start]), by_layers(torso.right, obs[:, start:])
+        return by_layers(torso.joint, torch.cat(parts, 1))
     x = obs.double()
     for layer in torso.layers:
         if isinstance(layer, torch.nn.Linear):
@@ -59,6 +85,7 @@ def outputs_by_layers(model: ActorCritic, obs: torch.Tensor) -> tuple[torch.Tens
 @pytest.mark.parametrize("settings", MODELS, ids=str)
 def test_outputs_and_values_are_those_of_the_layers(settings):
     model = make(Discrete(3), **settings)
+    assert runs_directly(model, observations())
     direct = DirectPass(model, observations())
     outputs, values = outputs_by_layers(model, observations())
     torch.testing.assert_close(direct.outputs.double(), outputs, rtol=1e-5, atol=1e-5)
@@ -81,8 +108,12 @@ def test_gradients_are_autograds_in_the_order_of_the_parameters(settings):
         torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-4)
 
 
-def test_a_row_has_the_same_bits_wherever_it_stands():
-    model = make(Discrete(3), hidden_sizes=(64, 64), activation="tanh", shared_torso=False)
+@pytest.mark.parametrize("network", ["mlp", "split"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "leaky_relu"])
+def test_a_row_has_the_same_bits_wherever_it_stands(network: str, activation: str):
+    settings = {"network": network, "hidden_sizes": (64, 64), "activation": activation}
+    settings["split_start"] = 4 if network == "split" else 0
+    model = make(Discrete(3), shared_torso=False, **settings)
     obs = observations(8)
     there = DirectPass(model, obs)
     for shift in range(1, 8):
@@ -128,6 +159,42 @@ def test_a_hook_anywhere_is_called(kind: str, where: str):
     assert not runs_directly(model, observations())
     handle.remove()
     assert runs_directly(model, observations())
+
+
+@pytest.mark.parametrize(
+    "where", ["torso", "torso.left", "torso.right.layers", "torso.joint.layers.1", "policy_head"]
+)
+def test_a_hook_anywhere_in_a_split_network_is_called(where: str):
+    model = make(Discrete(3), network="split", split_start=2)
+    seen = []
+    handle = model.get_submodule(where).register_forward_hook(lambda *found: seen.append(found))
+    assert not runs_directly(model, observations())
+    with torch.no_grad():
+        model.outputs(observations())
+    assert len(seen) == 1
+    handle.remove()
+    assert runs_directly(model, observations())
+
+
+def test_a_leaky_relu_of_another_slope_is_called():
+    model = make(Discrete(3), hidden_sizes=(8,), activation="leaky_relu")
+    assert runs_directly(model, observations())
+    model.torso.layers[1].negative_slope = 0.2
+    assert not runs_directly(model, observations())
+
+
+def test_a_split_network_that_does_more_is_called():
+    class Doubled(Split):
+        def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(vectors)
+
+    model = make(Discrete(3), network="split", split_start=2)
+    torso = model.torso
+    model.torso = Doubled((2, 4), torso.left, torso.right, torso.joint)
+    assert not runs_directly(model, observations())
+    model.torso = torso
+    torso.right = torch.nn.Sequential(*torso.right.layers)
+    assert not runs_directly(model, observations())
 
 
 def test_a_torso_that_does_more_than_a_perceptron_is_called():

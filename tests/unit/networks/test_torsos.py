@@ -1,8 +1,6 @@
-"""The torsos: sizes known from the papers, initial weights, and what they refuse."""
+"""The torsos: sizes known from the papers, what they compute, and what they refuse."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
@@ -11,7 +9,6 @@ from torch import nn
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks import impala, mlp, nature
-from ppo_mpi.networks.initialization import initialize, initialize_torso
 from ppo_mpi.settings.network import NetworkConfig
 
 PROCGEN = ObservationSpec((64, 64, 3), "uint8")
@@ -21,6 +18,10 @@ VECTOR = ObservationSpec((6,), "float32")
 
 def num_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+def leaky_relu(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x > 0, x, 0.01 * x)
 
 
 def test_impala_on_procgen_has_the_papers_layers():
@@ -65,6 +66,59 @@ def test_nature_takes_images_of_any_size_from_36_on(shape):
     assert torso(torch.rand(2, shape[2], *shape[:2])).shape == (2, 9)
 
 
+@pytest.mark.parametrize(
+    ("channels", "smallest"), [((4,), 8), ((4, 6), 20), ((4, 6, 5), 36)], ids=str
+)
+def test_nature_with_fewer_convolutions_takes_smaller_images(channels, smallest):
+    config = NetworkConfig(conv_channels=channels, feature_size=9)
+    torso = nature.make_torso(ObservationSpec((smallest, 40, 2), "uint8"), config)
+    assert torso(torch.rand(2, 2, smallest, 40)).shape == (2, 9)
+    found = [(m.out_channels, m.kernel_size, m.stride) for m in torso.modules()
+             if isinstance(m, nn.Conv2d)]  # fmt: skip
+    layers = [(8, 4), (4, 2), (3, 1)]
+    assert found == [(c, (k, k), (s, s)) for c, (k, s) in zip(channels, layers, strict=False)]
+    with pytest.raises(ConfigError, match=f"needs images of {smallest}x{smallest} or more, but"):
+        nature.make_torso(ObservationSpec((40, smallest - 1, 2), "uint8"), config)
+
+
+def test_nature_has_three_convolutions_at_most():
+    config = NetworkConfig(conv_channels=(8, 8, 8, 8))
+    message = r"conv_channels=8,8,8,8 has 4 convolutions, but network=nature has 3 at most"
+    with pytest.raises(ConfigError, match=message):
+        nature.make_torso(ATARI, config)
+
+
+@pytest.mark.parametrize(("name", "function"), [("relu", torch.relu), ("leaky_relu", leaky_relu)])
+def test_nature_has_one_activation_behind_every_layer(name, function):
+    torch.manual_seed(0)
+    config = NetworkConfig(conv_channels=(4, 5), feature_size=7, conv_activation=name)
+    torso = nature.make_torso(ObservationSpec((40, 44, 3), "uint8"), config)
+    images = torch.rand(2, 3, 40, 44)
+    x = images
+    for kernels, stride in zip(torso.convolutions[::2], (4, 2), strict=True):
+        size = kernels.weight.shape[-1]
+        patches = x.unfold(2, size, stride).unfold(3, size, stride)  # [N, C, H, W, size, size]
+        x = torch.einsum("nchwij,kcij->nkhw", patches, kernels.weight)
+        x = function(x + kernels.bias[:, None, None])
+    flat = x.permute(0, 2, 3, 1).reshape(2, -1)
+    expected = function(flat @ torso.linear.weight.T + torso.linear.bias)
+    torch.testing.assert_close(torso(images), expected)
+    assert (expected < 0).any() == (name == "leaky_relu")
+
+
+def test_impala_has_as_many_blocks_as_channels():
+    torso = impala.make_torso(PROCGEN, NetworkConfig(conv_channels=(8, 24), channel_multiplier=2.0))
+    convolutions = [m for m in torso.modules() if isinstance(m, nn.Conv2d)]
+    assert [c.out_channels for c in convolutions] == [16] * 5 + [48] * 5
+    assert torso.linear.in_features == 16 * 16 * 48
+
+
+def test_impala_has_relu_only():
+    message = "conv_activation=leaky_relu is not for network=impala, whose blocks have ReLU"
+    with pytest.raises(ConfigError, match=message):
+        impala.make_torso(PROCGEN, NetworkConfig(conv_activation="leaky_relu"))
+
+
 @pytest.mark.parametrize("make_torso", [impala.make_torso, nature.make_torso])
 @pytest.mark.parametrize(("multiplier", "factor"), [(0.5, 0.5), (2.0, 2.0), (0.001, None)])
 def test_channels_are_multiplied_and_never_vanish(make_torso, multiplier, factor):
@@ -88,7 +142,10 @@ def test_nature_refuses_vectors_and_small_images(spec):
         nature.make_torso(spec, NetworkConfig())
 
 
-@pytest.mark.parametrize(("activation", "function"), [("tanh", torch.tanh), ("relu", torch.relu)])
+@pytest.mark.parametrize(
+    ("activation", "function"),
+    [("tanh", torch.tanh), ("relu", torch.relu), ("leaky_relu", leaky_relu)],
+)
 def test_mlp_is_linear_layers_with_an_activation_behind_each(activation, function):
     torso = mlp.make_torso(VECTOR, NetworkConfig(hidden_sizes=(5, 4), activation=activation))
     x = torch.randn(3, 6)
@@ -120,26 +177,3 @@ def test_auto_takes_the_initial_weights_of_each_torsos_source(make_torso, spec, 
     named = make_torso(spec, NetworkConfig(initialization=how))
     for one, other in zip(torso.parameters(), named.parameters(), strict=True):
         assert torch.equal(one, other)
-
-
-def test_orthogonal_weights_are_orthogonal_with_their_gain():
-    layer = nn.Linear(9, 4)
-    initialize(layer, "orthogonal", 3.0)
-    torch.testing.assert_close(layer.weight @ layer.weight.T, 9 * torch.eye(4), atol=1e-5, rtol=0)
-    assert not layer.bias.any()
-
-
-def test_xavier_weights_are_uniform_within_their_bound():
-    layer = nn.Conv2d(4, 8, 3)
-    initialize(layer, "xavier_uniform", 1.0)
-    bound = math.sqrt(6 / (4 * 9 + 8 * 9))
-    largest = layer.weight.abs().max().item()
-    assert 0.95 * bound < largest <= bound
-    assert not layer.bias.any()
-
-
-def test_a_torsos_orthogonal_gain_is_that_of_relu():
-    layer = nn.Sequential(nn.Linear(9, 4))
-    initialize_torso(layer, "orthogonal")
-    weight = layer[0].weight
-    torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(4), atol=1e-5, rtol=0)
