@@ -110,17 +110,19 @@ def engine_speed(request: Request) -> float:
 
     from ppo_mpi.build import Resources, make_parts
     from ppo_mpi.distributed.machine import choose_device
-    from ppo_mpi.envs.base import Discrete
+    from ppo_mpi.networks.distributions import draw_noise
+    from ppo_mpi.networks.policies import PolicyKind
+    from ppo_mpi.settings.network import NetworkConfig
 
     config = parse_command(request.train_words).config
     resources = Resources.of(config, choose_device(config.job.device, 0), torch.get_num_threads())
     num = config.environment.num_envs // request.ranks
     envs = make_parts(config, range(num), False, resources)
     spec, random = envs.action_spec, np.random.default_rng(0)
-    if isinstance(spec, Discrete):
-        actions: Any = random.integers(spec.num_actions, size=(64, num))
-    else:
-        actions = random.standard_normal((64, num, len(spec.low))).astype(np.float32)
+    noise = torch.from_numpy(draw_noise(random, 64 * num, spec))
+    flat = torch.zeros(64 * num, spec.num_outputs), torch.zeros(spec.num_reals)
+    drawn = PolicyKind(spec, NetworkConfig()).distribution(*flat).sample(noise)
+    actions = drawn.unflatten(0, (64, num)).numpy()
     envs.reset()
     steps, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < ENGINE_SECONDS:

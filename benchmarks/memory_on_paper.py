@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig
-from ppo_mpi.envs.base import Discrete
 from ppo_mpi.learning.microbatch import SIZES
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.modes.dry_run import rollout_memory
@@ -89,9 +88,7 @@ def blank_minibatch(run: Run, samples: int) -> Minibatch:
     obs_spec, action_spec = run.model.obs_spec, run.model.action_spec
     device = run.collector.actor.device
     obs = torch.zeros(samples, *obs_spec.shape, dtype=getattr(torch, obs_spec.dtype), device=device)
-    if isinstance(action_spec, Discrete):
-        actions = torch.zeros(samples, dtype=torch.int64, device=device)
-    else:
-        actions = torch.zeros(samples, len(action_spec.low), device=device)
+    kind = getattr(torch, action_spec.dtype)
+    actions = torch.zeros(samples, *action_spec.action_shape, dtype=kind, device=device)
     numbers = torch.zeros(samples, device=device)
     return Minibatch(obs, actions, numbers, numbers, numbers + 1, numbers)

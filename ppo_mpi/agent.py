@@ -32,7 +32,7 @@ class ActResult:
     """What the agent does and thinks in B environments."""
 
     actions: np.ndarray
-    """[B] int64, or [B, A] float32."""
+    """[B, ...] as the environments take them: [B] int64, or [B, A] int64 or float32."""
     values: np.ndarray
     """[B] float32, predicted discounted return (of normalized rewards, if the run had them)."""
     probabilities: np.ndarray | None
@@ -106,9 +106,8 @@ class Agent:
         if noise is None:
             actions = distribution.mode()
         else:
-            numbers = torch.from_numpy(noise).to(device)
-            discrete = isinstance(distribution, Categorical)
-            actions = distribution.sample(numbers if discrete else numbers.float())
+            actions = distribution.sample(torch.from_numpy(noise).to(device))
+        actions = self.model.policy.for_suite(actions)
         probabilities = None
         if isinstance(distribution, Categorical):
             probabilities = distribution.log_probs.exp().cpu().numpy()

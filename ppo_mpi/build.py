@@ -16,7 +16,11 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
-from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer
+from ppo_mpi.learning.normalizers import (
+    ObservationNormalizer,
+    PackedNormalizer,
+    RewardNormalizer,
+)
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
@@ -87,7 +91,7 @@ def make_model(
     asked: str = config.job.precision
     if asked == "auto" and arithmetic:
         asked = arithmetic
-    precision = choose_precision(asked, envs.obs_spec.is_image, device)
+    precision = choose_precision(asked, envs.obs_spec.has_images, device)
     torch.manual_seed(stream_seed(config.job.seed, "parameters"))
     model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, precision)
     return model.to(device)
@@ -95,9 +99,10 @@ def make_model(
 
 def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> ObservationNormalizer | None:
     """Make the normalizer of observation vectors; None if the run has none."""
-    if not config.learning.normalize_observations or envs.obs_spec.is_image:
+    spec, clip = envs.obs_spec, config.learning.observation_clip
+    if not config.learning.normalize_observations or not spec.vector_size:
         return None
-    return ObservationNormalizer(envs.obs_spec.shape, config.learning.observation_clip)
+    return PackedNormalizer(spec, clip) if spec.parts else ObservationNormalizer(spec.shape, clip)
 
 
 TURNS_ON_GPU = 2
@@ -141,7 +146,7 @@ def device_of(config: TrainConfig, local_rank: int) -> torch.device:
 def is_small(model: ActorCritic) -> bool:
     """Return whether the network is so fast that handing it on takes longer than its work."""
     size = sum(parameter.numel() for parameter in model.parameters())
-    return size < SMALL_NETWORK and not model.obs_spec.is_image
+    return size < SMALL_NETWORK and not model.obs_spec.has_images
 
 
 @dataclass(frozen=True)

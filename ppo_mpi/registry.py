@@ -16,6 +16,7 @@ ALGORITHMS = {
     "ppo": "ppo_mpi.algorithms.ppo:PPO",
 }
 NETWORKS = {
+    "combined": "ppo_mpi.networks.combined:make_torso",
     "impala": "ppo_mpi.networks.impala:make_torso",
     "mlp": "ppo_mpi.networks.mlp:make_torso",
     "nature": "ppo_mpi.networks.nature:make_torso",

@@ -182,8 +182,9 @@ def _expected_normalizers(config: TrainConfig, envs: VecEnvs) -> dict[str, Tenso
     shapes: dict[str, tuple[int, ...]] = {}
     if config.learning.normalize_rewards:
         shapes["reward"] = ()
-    if make_observation_normalizer(config, envs) is not None:
-        shapes["observation"] = envs.obs_spec.shape
+    normalizer = make_observation_normalizer(config, envs)
+    if normalizer is not None:
+        shapes["observation"] = normalizer.moments.mean.shape
     return {
         f"{name}/{key}": torch.empty(
             () if key == "count" else shape, dtype=torch.float64, device="meta"

@@ -33,6 +33,14 @@ JOBS = {
         "--activate-branches", "false", *COMMON,
     ],
     "probe:box": ["probe:box", "--normalize-observations", "true", *COMMON],
+    "probe:tuple": [
+        "probe:tuple", "--box-actions", "squash", "--std-function", "softplus",
+        "--min-std", "0.01", "--entropy-coef", "0.01", *COMMON,
+    ],
+    "probe:picture_and_vector": [
+        "probe:picture_and_vector", "--network", "auto", "--channel-multiplier", "0.25",
+        "--feature-size", "32", "--normalize-observations", "true", *COMMON,
+    ],
 }  # fmt: skip
 ITERATION = 512
 CLOCK = {"wall_seconds", "timesteps_per_second", "collect_seconds", "update_seconds",

@@ -1,4 +1,4 @@
-"""The contract that every environment suite keeps, and the spaces it speaks of.
+"""The contract that every environment suite keeps; the spaces it speaks of are in spaces.py.
 
 Axes: B environments on this rank; H, W, C image; F features; A action size.
 """
@@ -11,36 +11,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppo_mpi.envs.spaces import (
+    ActionSpec,
+    Box,
+    Composite,
+    Discrete,
+    MultiBinary,
+    MultiDiscrete,
+    ObservationSpec,
+)
 
-@dataclass(frozen=True)
-class ObservationSpec:
-    """What one environment shows: an image [H, W, C] uint8, or a vector [F] float32."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def is_image(self) -> bool:
-        """Whether observations are images."""
-        return len(self.shape) == 3
-
-
-@dataclass(frozen=True)
-class Discrete:
-    """One of ``num_actions`` actions, a whole number from 0."""
-
-    num_actions: int
-
-
-@dataclass(frozen=True)
-class Box:
-    """A vector of ``len(low)`` numbers; each lies in [low, high] (which may be infinite)."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-
-ActionSpec = Discrete | Box
+__all__ = [
+    "ActionSpec",
+    "Box",
+    "Composite",
+    "Discrete",
+    "MultiBinary",
+    "MultiDiscrete",
+    "ObservationSpec",
+    "StepResult",
+    "VecEnvs",
+]
 
 
 @dataclass(frozen=True)
@@ -92,8 +83,9 @@ class VecEnvs(ABC):
         """Take one step in every slot.
 
         Args:
-            actions: [B] int64 for ``Discrete``; [B, A] float32 for ``Box``, where each number is
-                clipped to the bounds by the suite (the policy's sample itself is not changed).
+            actions: [B, *action_shape] of the dtype that the spec says: [B] int64 for
+                ``Discrete``; [B, A] float32 for ``Box``, where each number is clipped to the
+                bounds by the suite (the policy's sample itself is not changed).
         """
 
     @abstractmethod

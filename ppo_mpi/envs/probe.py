@@ -1,7 +1,7 @@
 """Probe environments: so small that the best policy and its value are known.
 
 Each shows a hidden number, the *goal*, which is drawn anew after every step, and pays for an
-action that fits it. Adding one is a line in ``TASKS``.
+action that fits it. Adding one is a line in ``TASKS``, or in ``SPACE_TASKS`` of probe_tasks.py.
 
 Axes: B environments on this rank; H, W, C image; F features; A action size.
 """
@@ -9,42 +9,22 @@ Axes: B environments on this rank; H, W, C image; F features; A action size.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec, StepResult, VecEnvs
+from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, StepResult, VecEnvs
+from ppo_mpi.envs.probe_tasks import COLORS, SPACE_TASKS, ProbeTask
+from ppo_mpi.envs.spaces import clipped
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import unknown_name
 from ppo_mpi.seeding import generator
 
 FAILING_INDEX = 1
 FAILING_STEP = 5
-COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
-"""What ``probe:image`` shows for the actions 0, 1 and 2."""
 FRAME_SIZE = 64
-
-
-@dataclass(frozen=True)
-class ProbeTask:
-    """What tells one probe from another."""
-
-    obs_spec: ObservationSpec
-    action_spec: ActionSpec
-    draw: Callable[[np.random.Generator], float]
-    """Draws the next goal."""
-    show: Callable[[float], np.ndarray]
-    """Makes the observation, of the shape and dtype of ``obs_spec``, from the goal."""
-    reward: Callable[[float, np.ndarray], float]
-    """Pays for an action, given the goal."""
-    terminates: bool = False
-    """Whether every step ends the episode."""
-    max_steps: int = 10
-    """Steps after which an episode is truncated."""
-    fails: bool = False
-    """Whether environment 1 of the job raises in its fifth step."""
 
 
 def _match(goal: float, action: np.ndarray) -> float:
@@ -99,6 +79,7 @@ TASKS: Mapping[str, ProbeTask] = {
     "failing": ProbeTask(
         _MATCH.obs_spec, _MATCH.action_spec, _MATCH.draw, _MATCH.show, _MATCH.reward, fails=True
     ),
+    **SPACE_TASKS,
 }
 
 
@@ -162,7 +143,7 @@ class ProbeEnvs(VecEnvs):
         return self.observe()
 
     def step(self, actions: np.ndarray) -> StepResult:
-        """Take one step in every slot; ``actions`` is [B] int64 or [B, A] float32.
+        """Take one step in every slot; ``actions`` as in ``VecEnvs.step``.
 
         Raises:
             RuntimeError: the task is ``failing`` and the time has come.
@@ -176,7 +157,8 @@ class ProbeEnvs(VecEnvs):
             slot.steps_ever += 1
             if self._task.fails and self.indices[position] == FAILING_INDEX:
                 self._fail(slot)
-            rewards[position] = self._task.reward(slot.goal, self._clipped(actions[position]))
+            (action,) = clipped(self.action_spec, actions[position : position + 1])
+            rewards[position] = self._task.reward(slot.goal, action)
             truncated[position] = slot.steps >= self._task.max_steps and not self._task.terminates
             slot.goal = self._task.draw(slot.generator)
             if truncated[position]:
@@ -231,8 +213,8 @@ class ProbeEnvs(VecEnvs):
     def render(self) -> list[np.ndarray]:
         """Return one frame [64, 64, 3] uint8 per slot: the image, or gray bars for a vector."""
         frames = []
-        for obs in self.observe():
-            if not self.obs_spec.is_image:
+        for obs in map(self.obs_spec.picture, self.observe()):
+            if not self.obs_spec.has_images:
                 gray = np.clip(127.5 * (1 + obs), 0, 255).astype(np.uint8)
                 obs = np.repeat(gray[None, :, None], 3, axis=2)
             rows = np.arange(FRAME_SIZE) * obs.shape[0] // FRAME_SIZE
@@ -249,11 +231,6 @@ class ProbeEnvs(VecEnvs):
             slot.next_seed = None
         slot.steps = 0
         slot.goal = self._task.draw(slot.generator)
-
-    def _clipped(self, action: np.ndarray) -> np.ndarray:
-        if isinstance(self.action_spec, Box):
-            return np.clip(action, self.action_spec.low, self.action_spec.high)
-        return action
 
     @staticmethod
     def _fail(slot: _Slot) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.signals import STOP
-from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
+from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.episodes import EpisodeTracker
 from ppo_mpi.learning.normalizers import ObservationNormalizer
@@ -118,8 +118,7 @@ class Actor:
             draw_noise(generator(self._seed, f"{self._split}:actions", i, iteration), steps, spec)
             for i in self.envs.indices
         ]
-        width = 1 if isinstance(spec, Discrete) else len(spec.low)
-        noise = np.stack(blocks, axis=1) if blocks else np.zeros((steps, 0, width))
+        noise = np.stack(blocks, axis=1) if blocks else np.zeros((steps, 0, spec.noise_size))
         self._noise = torch.from_numpy(noise).to(self.device)
 
     def arrive(self, obs: np.ndarray) -> None:
@@ -139,10 +138,12 @@ class Actor:
         Raises:
             NonFiniteError: an observation is NaN or infinite.
         """
-        if obs.dtype != np.uint8 and not np.isfinite(obs).all():
-            row = int(np.argwhere(~np.isfinite(obs))[0, 0])
+        numbers = self.envs.obs_spec.vectors(obs)
+        finite = np.isfinite(numbers)
+        if not finite.all():
+            row = int(np.argwhere(~finite)[0, 0])
             slot = row if slots is None else slots[row]
-            raise self.not_finite("an observation", slot, obs[~np.isfinite(obs)][0], step)
+            raise self.not_finite("an observation", slot, numbers[~finite][0], step)
         return obs if self.normalizer is None else self.normalizer.normalize(obs)
 
     def prepare(self, obs: np.ndarray, slots: Sequence[int] | None = None) -> Tensor:
@@ -187,14 +188,15 @@ class Actor:
     def act(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return actions for observations [N, ...], their log-probabilities [N] and values [N].
 
+        The actions are those that are learned from; ``model.policy.for_suite`` makes of them what
+        the environments take.
+
         Args:
             obs: as ``prepare`` gives them.
             noise: [N, K] float64, as ``draw_noise`` gives it.
         """
         outputs, values = self._outputs(obs)
         distribution = self.model.distribution(outputs)
-        if not isinstance(self.model.action_spec, Discrete):
-            noise = noise.float()
         actions = distribution.sample(noise)
         return actions, distribution.log_prob(actions), values
 
@@ -214,7 +216,7 @@ class Actor:
             seen = None if self.normalizer is None else self.envs.observe()
             obs = self._obs
             actions, log_probs, values = self.act(obs, self._noise[t])
-            result = self.envs.step(actions.cpu().numpy())
+            result = self.envs.step(self.model.policy.for_suite(actions).cpu().numpy())
             self.note(result)
             self.arrive(result.obs)
             yield t, Transition(obs, actions, log_probs, values, result, seen)
@@ -245,10 +247,8 @@ class Collector:
         device = actor.device
         dtype = torch.uint8 if spec.dtype == "uint8" else torch.float32
         self.obs = torch.zeros(*shape, *spec.shape, dtype=dtype, device=device)
-        if isinstance(action_spec, Discrete):
-            self.actions = torch.zeros(shape, dtype=torch.int64, device=device)
-        else:
-            self.actions = torch.zeros(*shape, len(action_spec.low), device=device)
+        kind = getattr(torch, action_spec.dtype)
+        self.actions = torch.zeros(*shape, *action_spec.action_shape, dtype=kind, device=device)
         self.log_probs = torch.zeros(shape, device=device)
         self.values = torch.zeros(shape, device=device)
         self.next_values = torch.zeros(shape, device=device)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.envs.base import Discrete
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.learning.update import Learner
 
@@ -49,7 +48,7 @@ def choose_microbatch_size(
     asked = config.learning.microbatch_size
     if asked:
         return asked
-    is_image = learner.model.obs_spec.is_image
+    is_image = learner.model.obs_spec.has_images
     on_processor = next(learner.model.parameters()).device.type == "cpu"
     is_for_images = before is not None and 0 < before <= FIXED
     if before is not None and (not is_image or is_for_images == on_processor):
@@ -105,9 +104,9 @@ def _random_minibatch(learner: Learner, size: int) -> Minibatch:
     model = learner.model
     random = torch.Generator().manual_seed(0)
     obs = torch.randint(256, (size, *model.obs_spec.shape), dtype=torch.uint8, generator=random)
-    if isinstance(model.action_spec, Discrete):
-        actions = torch.zeros(size, dtype=torch.int64)
-    else:
-        actions = torch.zeros(size, len(model.action_spec.low))
+    if model.obs_spec.parts:
+        obs[:, : 4 * model.obs_spec.vector_size] = 0  # bytes of noise are no numbers
+    spec = model.action_spec
+    actions = torch.zeros(size, *spec.action_shape, dtype=getattr(torch, spec.dtype))
     numbers = torch.zeros(size)
     return Minibatch(obs, actions, numbers, numbers, numbers + 1, numbers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.envs.spaces import ObservationSpec
 
 
 class RunningMoments:
@@ -124,3 +125,21 @@ class ObservationNormalizer:
         mean = comm.exact_sum(columns) / count  # collective
         variance = comm.exact_sum((columns - mean[..., None]) ** 2) / count  # collective
         self.moments.merge(count, mean, variance)
+
+
+class PackedNormalizer(ObservationNormalizer):
+    """The same for the vectors of observations [B, bytes] uint8 that have images as well."""
+
+    def __init__(self, spec: ObservationSpec, clip: float) -> None:
+        super().__init__((spec.vector_size,), clip)
+        self._spec = spec
+
+    def normalize(self, obs: np.ndarray) -> np.ndarray:
+        """Return [B, bytes] with normalized vectors; the images stay."""
+        packed = obs.copy()
+        self._spec.vectors(packed)[:] = super().normalize(self._spec.vectors(obs))
+        return packed
+
+    def see(self, obs: np.ndarray) -> None:
+        """Remember the raw vectors of [B, bytes] for ``update``."""
+        super().see(self._spec.vectors(obs))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.signals import STOP
-from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
+from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.parts import EnvParts, with_slots_from
 from ppo_mpi.learning.collector import Actor, Place, Transition
 from ppo_mpi.learning.normalizers import ObservationNormalizer
@@ -100,15 +100,15 @@ class TurnActor(Actor):
         dtype = torch.uint8 if spec.dtype == "uint8" else torch.float32
         on_gpu = self.device.type == "cuda"
         arriving = torch.zeros(num, *spec.shape, dtype=dtype, pin_memory=on_gpu)
-        if isinstance(action_spec, Discrete):
-            leaving, width = torch.zeros(num, dtype=torch.int64, pin_memory=on_gpu), 1
-        else:
-            width = len(action_spec.low)
-            leaving = torch.zeros(num, width, pin_memory=on_gpu)
+        leaving = torch.zeros(
+            num, *action_spec.action_shape,
+            dtype=getattr(torch, action_spec.dtype), pin_memory=on_gpu,
+        )  # fmt: skip
+        noise_shape = (num, action_spec.noise_size)
         return Group(
             envs, slots,
             obs=torch.zeros(arriving.shape, dtype=dtype, device=self.device),
-            noise=torch.full((num, width), 0.5, dtype=torch.float64, device=self.device),
+            noise=torch.full(noise_shape, 0.5, dtype=torch.float64, device=self.device),
             arriving=arriving,
             leaving=leaving,
             acted=torch.cuda.Event() if on_gpu else None,
@@ -174,7 +174,8 @@ class TurnActor(Actor):
         group.obs.copy_(group.arriving, non_blocking=True)
         group.noise.copy_(self._noise[t, group.slots])
         group.outputs = group.act() if group.act else self.act(group.obs, group.noise)
-        group.leaving.copy_(group.outputs[0], non_blocking=True)
+        taken = self.model.policy.for_suite(group.outputs[0])
+        group.leaving.copy_(taken, non_blocking=True)
         if group.acted is not None:
             group.acted.record()
         group.pending = self._threads.submit(self._step_group, group)

@@ -16,7 +16,7 @@ from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
-from ppo_mpi.envs.base import ActionSpec, Discrete, ObservationSpec
+from ppo_mpi.envs.base import ActionSpec, ObservationSpec
 from ppo_mpi.modes.train import run_iteration
 
 PROBE_SECONDS = 4.0
@@ -112,7 +112,7 @@ def rollout_memory(
         action_spec: of one environment.
     """
     observation = math.prod(obs_spec.shape) * np.dtype(obs_spec.dtype).itemsize
-    action = 8 if isinstance(action_spec, Discrete) else 4 * len(action_spec.low)
+    action = math.prod(action_spec.action_shape) * np.dtype(action_spec.dtype).itemsize
     # log_probs, values, next_values, rewards, advantages, returns; terminated, truncated
     return steps * local_num_envs * (observation + action + 6 * 4 + 2)
 

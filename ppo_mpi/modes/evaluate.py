@@ -18,7 +18,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import EVALUATING, Heart
 from ppo_mpi.distributed.machine import choose_device, set_threads
 from ppo_mpi.distributed.signals import STOP
-from ppo_mpi.envs.base import StepResult, VecEnvs
+from ppo_mpi.envs.base import ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.procgen_scores import normalized_score
 from ppo_mpi.errors import FailedEnvironmentError, IterationAbandonedError, NonFiniteError
 from ppo_mpi.mode_config import EvaluateConfig
@@ -75,7 +75,7 @@ def play_episodes(
         draws = None if greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
         result = envs.step(act_for(agent, obs, active, draws))
         obs = result.obs
-        check_finite(result, active, agent.config.environment.env)
+        check_finite(result, envs.obs_spec, active, agent.config.environment.env)
         returns += result.rewards
         lengths += 1
         for slot in list(active):
@@ -112,20 +112,20 @@ def begin_episodes(
     return obs
 
 
-def check_finite(result: StepResult, active: list[int], env: str) -> None:
+def check_finite(result: StepResult, spec: ObservationSpec, active: list[int], env: str) -> None:
     """Refuse rewards and observations of which no mean and no action could be made.
 
     Args:
         result: of a step.
+        spec: of its observations.
         active: the slots that count.
         env: for the message.
 
     Raises:
         NonFiniteError: there is a NaN or an infinity.
     """
-    for what, numbers in (("a reward", result.rewards), ("an observation", result.obs)):
-        if numbers.dtype == np.uint8:
-            continue
+    seen = spec.vectors(result.obs)
+    for what, numbers in (("a reward", result.rewards), ("an observation", seen)):
         bad = numbers[active][~np.isfinite(numbers[active])]
         if bad.size:
             raise NonFiniteError(

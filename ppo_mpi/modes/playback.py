@@ -51,7 +51,7 @@ class View:
     frame: np.ndarray
     """[H, W, 3] uint8, the suite's human view."""
     obs: np.ndarray
-    """What the agent saw at that moment."""
+    """What the agent saw at that moment; of several parts the first picture."""
     level: int
     """The level; -1 where the suite has none."""
     episode: int
@@ -162,6 +162,9 @@ class Player:
         """Free the environment."""
         self._envs.close()
 
+    def _seen(self) -> np.ndarray:
+        return self._envs.obs_spec.picture(self._obs[0]).copy()
+
     def _assign(self, episode: int) -> None:
         self._agent.assign(self._envs, 0, episode, self._levels, self._seed)
 
@@ -169,7 +172,7 @@ class Player:
         """Show the episode that the environment has just begun, and prepare the one after it."""
         self._noise = np.empty((0, 0))
         self._view = View(
-            self._envs.render()[0].copy(), self._obs[0].copy(), int(self._envs.levels[0]),
+            self._envs.render()[0].copy(), self._seen(), int(self._envs.levels[0]),
             self._episode, 0.0, 0, False,
         )  # fmt: skip
         if self._next is not None:
@@ -182,7 +185,7 @@ class Player:
             frame, obs = old.frame, old.obs
         else:
             # Copies: the environment may write the next ones into the same memory.
-            frame, obs = self._envs.render()[0].copy(), self._obs[0].copy()
+            frame, obs = self._envs.render()[0].copy(), self._seen()
         self._view = View(
             frame, obs, old.level, old.episode, episode_return, old.num_steps + 1, ended
         )

@@ -8,11 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ppo_mpi.envs.base import ActionSpec, Discrete, ObservationSpec
+from ppo_mpi.envs.base import ActionSpec, ObservationSpec
+from ppo_mpi.networks.combined import unpacked
 from ppo_mpi.networks.direct import DirectPass, runs_directly
-from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, Distribution
+from ppo_mpi.networks.distributions import Distribution
 from ppo_mpi.networks.initialization import initialize_head
 from ppo_mpi.networks.linear import AlignedLinear
+from ppo_mpi.networks.policies import PolicyKind
 from ppo_mpi.registry import NETWORKS, lookup
 from ppo_mpi.settings.network import NetworkConfig
 
@@ -32,7 +34,9 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         name = config.network
-        if name == "auto":
+        if obs_spec.parts:  # which knows what the name means for the images among them
+            name = "combined"
+        elif name == "auto":
             name = "impala" if obs_spec.is_image else "mlp"
         make_torso = lookup("network", NETWORKS, name)
         self.obs_spec = obs_spec
@@ -41,23 +45,26 @@ class ActorCritic(nn.Module):
         self.torso = make_torso(obs_spec, config)
         # None when policy and value share one torso.
         self.value_torso = None if config.shared_torso else make_torso(obs_spec, config.of_value())
-        if isinstance(action_spec, Discrete):
-            outputs = action_spec.num_actions
-        else:
-            outputs = len(action_spec.low)
-            self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std))
-        self.policy_head = AlignedLinear(self.torso.feature_size, outputs)
+        self.policy = PolicyKind(action_spec, config)
+        # Of numbers that are not whole, what their deviations are made from.
+        self.log_std: nn.Parameter | None = None
+        if action_spec.num_reals:
+            self.log_std = nn.Parameter(self.policy.initial_parameter())
+        self.policy_head = AlignedLinear(self.torso.feature_size, action_spec.num_outputs)
         value_torso = self.torso if self.value_torso is None else self.value_torso
         self.value_head = AlignedLinear(value_torso.feature_size, 1)
         initialize_head(self.policy_head, config.initialization, config.policy_gain)
         initialize_head(self.value_head, config.initialization, config.value_gain)
 
-    def prepare(self, obs: Tensor) -> Tensor:
+    def prepare(self, obs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Turn observations into what a torso takes.
 
         Images [N, H, W, C] uint8 become [N, C, H, W] in [0, 1]; as the pixels stay where they
-        are, that is the channels-last layout. Vectors [N, F] stay.
+        are, that is the channels-last layout. Vectors [N, F] stay. Rows of both become a tuple:
+        the vectors, then the images.
         """
+        if self.obs_spec.parts:
+            return unpacked(self.obs_spec, obs, self.precision)
         if not self.obs_spec.is_image:
             return obs.to(self.precision)
         return obs.permute(0, 3, 1, 2).to(self.precision).mul_(1 / 255)
@@ -66,7 +73,8 @@ class ActorCritic(nn.Module):
         """Return the policy head's raw outputs and the values.
 
         Args:
-            obs: [N, H, W, C] uint8, or [N, F] float32 (normalized if the run normalizes).
+            obs: [N, H, W, C] uint8, or [N, F] float32 (normalized if the run normalizes), or
+                [N, bytes] uint8 of both.
 
         Returns:
             [N, A] float32 for ``distribution``, and values [N] float32 (discounted return).
@@ -84,9 +92,7 @@ class ActorCritic(nn.Module):
 
     def distribution(self, outputs: Tensor) -> Distribution:
         """Return the policy that the head's outputs [N, A] stand for."""
-        if isinstance(self.action_spec, Discrete):
-            return Categorical(outputs)
-        return DiagonalGaussian(outputs, self.log_std)
+        return self.policy.distribution(outputs, self.log_std)
 
     def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
         """Return the policy's distribution and the values [N]; ``obs`` as in ``outputs``."""

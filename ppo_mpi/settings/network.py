@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,8 +17,9 @@ OF_VALUE = ("hidden_sizes", "left_hidden_sizes", "right_hidden_sizes", "joint_hi
 class NetworkConfig:
     """The network: torso(s), heads and their initial weights."""
 
-    network: Literal["auto", "impala", "nature", "mlp", "split"] = "auto"
-    """Torso; auto takes impala for images and mlp for vectors."""
+    network: Literal["auto", "impala", "nature", "mlp", "split", "combined"] = "auto"
+    """Torso; auto takes impala for images, mlp for vectors and combined for both together, which
+    has an impala for each image (another, if its name is given) and an mlp for the vectors."""
     conv_channels: tuple[int, ...] = ()
     """Channels of impala's blocks (empty: 16, 32, 32), as many as there are, or of the first of
     nature's three convolutions (empty: 32, 64, 64)."""
@@ -63,6 +65,13 @@ class NetworkConfig:
     """Whether policy and value share one torso (Procgen, Atari) or have one each (control)."""
     initial_log_std: float = 0.0
     """Natural logarithm of the first standard deviation, for continuous actions."""
+    box_actions: Literal["clip", "squash"] = "clip"
+    """How continuous actions keep to their bounds: clip leaves it to the environments; squash
+    takes the hyperbolic tangent of the sample, scaled to the bounds, which must be finite."""
+    std_function: Literal["exp", "softplus"] = "exp"
+    """What makes a standard deviation of its learned parameter."""
+    min_std: float = 0.0
+    """Smallest standard deviation of continuous actions (0.01 is usual with softplus)."""
 
     def check(self) -> None:
         """Refuse values that are out of their range, or that do not fit each other."""
@@ -88,6 +97,13 @@ class NetworkConfig:
         else:
             for name in ("split_start", *own[1:]):
                 self._refuse(name, "split")
+        at_least(0, min_std=self.min_std)
+        if self.min_std >= math.exp(min(self.initial_log_std, 700.0)):
+            raise ConfigError(
+                f"min_std={self.min_std} is not below the first standard deviation, "
+                f"e^initial_log_std with initial_log_std={self.initial_log_std}: it could not be "
+                "learned; use a smaller min_std or a larger initial_log_std"
+            )
 
     def _refuse(self, name: str, network: str) -> None:
         if getattr(self, name):

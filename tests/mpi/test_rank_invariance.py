@@ -21,12 +21,13 @@ from runs import (
     assert_same_progress,
     episodes,
 )
+from spaces import random_actions
 
 from ppo_mpi.agent import Agent
 from ppo_mpi.build import make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.envs.base import Discrete, VecEnvs
+from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.suites import make_envs
 
@@ -36,6 +37,8 @@ from ppo_mpi.suites import make_envs
 OTHERS = ("ranks2", "ranks3", "ranks4", "threads", "turns")
 COMPARED = [(job, other) for job in ("starpilot", "CartPole") for other in OTHERS]
 COMPARED += [("probe:box", "ranks3"), ("split", "ranks2"), ("split", "ranks3")]
+COMPARED += [("probe:box", "ranks3"), ("probe:tuple", "ranks3"), ("probe:tuple", "turns")]
+COMPARED += [("probe:picture_and_vector", "ranks2"), ("probe:picture_and_vector", "turns")]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +120,9 @@ def small_agent(env: str) -> Agent:
     return Agent(config, Path(), 0, model, None, Path())
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "probe:box", "starpilot"])
+@pytest.mark.parametrize(
+    "env", ["CartPole-v1", "probe:box", "starpilot", "probe:dict", "probe:picture_and_vector"]
+)
 @pytest.mark.parametrize("greedy", [False, True])
 @pytest.mark.parametrize("episodes", [2, 7])  # 2: on three ranks one has nothing to play
 def test_an_evaluation_is_the_same_on_any_number_of_ranks(
@@ -139,16 +144,12 @@ def play_prescribed(envs: VecEnvs, indices: range, steps: int) -> tuple[list[str
     digests = [hashlib.sha256() for _ in indices]
     ended: list[tuple] = []
     obs = envs.reset()
-    spec = envs.action_spec
     for t in range(steps):
         for digest, own in zip(digests, obs, strict=True):
             digest.update(own.tobytes())
-        random = [np.random.default_rng([t, i]) for i in indices]
-        if isinstance(spec, Discrete):
-            actions = np.array([r.integers(spec.num_actions) for r in random], np.int64)
-        else:
-            actions = np.array([r.standard_normal(len(spec.low)) for r in random], np.float32)
-        result = envs.step(actions)
+        draws = [np.random.default_rng([t, i]) for i in indices]
+        own = [random_actions(envs.action_spec, random, 1)[0] for random in draws]
+        result = envs.step(np.array(own, envs.action_spec.dtype))
         obs = result.obs
         for slot, (i, digest) in enumerate(zip(indices, digests, strict=True)):
             digest.update(result.rewards[slot].tobytes() + result.levels[slot].tobytes())
@@ -162,7 +163,8 @@ def play_prescribed(envs: VecEnvs, indices: range, steps: int) -> tuple[list[str
 @pytest.mark.parametrize(
     ("env", "steps"),
     [("coinrun", 600), ("starpilot", 400), ("maze", 600), ("CartPole-v1", 500),
-     ("Pendulum-v1", 450), ("probe:match", 100)],
+     ("Pendulum-v1", 450), ("probe:match", 100), ("probe:dict", 100),
+     ("probe:picture_and_vector", 100)],
 )  # fmt: skip
 def test_prescribed_actions_bring_the_same_for_any_sharding(
     comm: Communicator, env: str, steps: int

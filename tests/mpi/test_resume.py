@@ -44,7 +44,13 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.mark.parametrize(
     ("job", "ranks"),
-    [("starpilot", (0, 0)), ("CartPole", (0, 0, 0)), ("probe:box", (0, 0))],
+    [
+        ("starpilot", (0, 0)),
+        ("CartPole", (0, 0, 0)),
+        ("probe:box", (0, 0)),
+        ("probe:tuple", (0, 0)),
+        ("probe:picture_and_vector", (0, 0)),
+    ],
 )
 def test_a_run_that_was_stopped_is_the_run_that_was_not(
     whole_run: Callable[[str], Path], job: str, ranks: tuple[int, ...], tmp_path: Path

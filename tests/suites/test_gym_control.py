@@ -246,15 +246,26 @@ def test_observations_are_flat_vectors_or_images(
 
 
 def test_spaces_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for space in (spaces.MultiDiscrete([2, 3]), spaces.Box(0, 9, (2,), np.int32)):
+    for space in (
+        spaces.Box(0, 9, (2,), np.int32),
+        spaces.Tuple((spaces.Discrete(2), spaces.Text(3))),
+        spaces.Dict({"a": spaces.Dict({"b": spaces.Sequence(spaces.Discrete(2))})}),
+        spaces.Graph(spaces.Discrete(2), None),
+    ):
         with pytest.raises(ConfigError) as caught:
             make_echo(monkeypatch, action_space=space)
         assert str(caught.value) == (
-            f"Echo-v0 has the action space {space}; use an environment with Discrete actions or "
-            "a Box of real numbers"
+            f"Echo-v0 has the action space {space}; use an environment with actions that are "
+            "Discrete, MultiDiscrete, MultiBinary, a Box of real numbers, or a Dict or Tuple of "
+            "them"
         )
-    with pytest.raises(ConfigError, match="Echo-v0 has the observation space Sequence.* no vector"):
-        make_echo(monkeypatch, observation_space=spaces.Sequence(spaces.Discrete(3)))
+    for space, name in (
+        (spaces.Sequence(spaces.Discrete(3)), "Sequence"),
+        (spaces.Dict({"mission": spaces.Text(3), "x": spaces.Discrete(2)}), "Dict"),
+    ):
+        message = f"Echo-v0 has the observation space {name}.* no vector of fixed length; use"
+        with pytest.raises(ConfigError, match=message):
+            make_echo(monkeypatch, observation_space=space)
 
 
 def test_arguments_reach_the_environment_with_the_types_of_yaml() -> None:

@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from spaces import random_actions as actions_of
 
-from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, VecEnvs
+from ppo_mpi.envs.base import Box, ObservationSpec, VecEnvs
 from ppo_mpi.envs.probe import COLORS, TASKS, make_envs
 from ppo_mpi.errors import CheckpointError, ConfigError
 
@@ -26,10 +27,7 @@ def best_actions(envs: VecEnvs, obs: np.ndarray) -> np.ndarray:
 
 
 def random_actions(envs: VecEnvs, rng: np.random.Generator) -> np.ndarray:
-    num = len(envs.indices)
-    if isinstance(envs.action_spec, Discrete):
-        return rng.integers(envs.action_spec.num_actions, size=num)
-    return rng.uniform(-2, 2, size=(num, 1)).astype(np.float32)
+    return actions_of(envs.action_spec, rng, len(envs.indices))
 
 
 @pytest.mark.parametrize(

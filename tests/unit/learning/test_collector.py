@@ -53,7 +53,9 @@ def values_of(collector: Collector, obs: np.ndarray) -> torch.Tensor:
     return collector.actor.model(torch.from_numpy(obs))[1]
 
 
-@pytest.mark.parametrize("task", ["match", "terminal", "box", "image"])
+@pytest.mark.parametrize(
+    "task", ["match", "terminal", "box", "image", "multi_binary", "dict", "picture_and_vector"]
+)
 def test_a_rollout_holds_what_was_seen_done_and_given(task):
     collector = make_collector(task)
     results = recorded(collector)
@@ -187,3 +189,34 @@ def test_a_rank_without_test_environments_plays_nothing():
     collector = make_collector("match", (), split="test")
     collector.actor.play(0, STEPS, True)
     assert collector.actor.episodes == []
+
+
+def test_what_is_learned_from_is_the_number_before_it_is_squashed_into_the_bounds():
+    envs = make_envs("tight_box", (0, 1, 2), 7, stream="train", options={})
+    torch.manual_seed(1)
+    config = NetworkConfig(network="mlp", hidden_sizes=(8,), box_actions="squash")
+    model = ActorCritic(envs.obs_spec, envs.action_spec, config, torch.float32)
+    collector = Collector(Actor(envs, model, 7, "train", Heart(), None), STEPS)
+    taken, step = [], envs.step
+    envs.step = lambda actions: (taken.append(actions), step(actions))[1]
+    rollout = collector.collect(0, True)
+    stored = rollout.actions.double().numpy()
+    assert stored.std() > 0.5
+    low, high = np.array(envs.action_spec.low), np.array(envs.action_spec.high)
+    expected = low + (high - low) / 2 * (1 + np.tanh(stored))
+    np.testing.assert_allclose(np.stack(taken), expected, atol=1e-6)
+
+
+def test_a_packed_observation_that_is_not_finite_is_named_with_its_environment():
+    collector = make_collector("picture_and_vector")
+    envs = collector.actor.envs
+    observe = envs.observe
+
+    def broken() -> np.ndarray:
+        obs = observe()
+        envs.obs_spec.vectors(obs)[1, 2] = np.nan
+        return obs
+
+    envs.observe = broken
+    with pytest.raises(NonFiniteError, match="an observation of environment 1 is nan in step 1 of"):
+        collector.collect(0, True)

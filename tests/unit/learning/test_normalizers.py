@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer, RunningMoments
+from ppo_mpi.envs.spaces import ObservationPart, ObservationSpec
+from ppo_mpi.learning.normalizers import (
+    ObservationNormalizer,
+    PackedNormalizer,
+    RewardNormalizer,
+    RunningMoments,
+)
 
 COMM = Communicator()
 
@@ -158,3 +164,34 @@ def test_far_away_observations_lose_no_variance_by_cancellation() -> None:
         normalizer.see(half)
         normalizer.update(COMM)
     assert float(normalizer.moments.variance[0]) == pytest.approx(data.var(), rel=1e-3)
+
+
+def test_of_packed_observations_the_vectors_are_normalized_and_the_images_stay() -> None:
+    spec = ObservationSpec.packed(
+        (
+            ObservationPart("a", (2,), "float32"),
+            ObservationPart("image", (3, 3, 1), "uint8"),
+            ObservationPart("b", (3,), "float32"),
+        )
+    )
+    random = np.random.default_rng(3)
+    plain, packed = ObservationNormalizer((5,), 10.0), PackedNormalizer(spec, 10.0)
+    for _ in range(2):
+        vectors = (random.standard_normal((7, 5)) * [1, 9, 2, 3, 4] + 5).astype(np.float32)
+        images = random.integers(256, size=(7, 3, 3, 1), dtype=np.uint8)
+        rows = zip(vectors, images, strict=True)
+        obs = np.stack([spec.pack([v[:2], image, v[2:]]) for v, image in rows])
+        before = obs.copy()
+        normalized = packed.normalize(obs)
+        np.testing.assert_array_equal(obs, before)
+        parts = spec.unpack(normalized)
+        np.testing.assert_array_equal(parts["image"], images)
+        together = np.concatenate([parts["a"], parts["b"]], axis=1)
+        np.testing.assert_array_equal(together, plain.normalize(vectors))
+        plain.see(vectors)
+        packed.see(obs)
+        obs[:] = 0  # it remembers what was seen, not where
+        plain.update(COMM)
+        packed.update(COMM)
+    for name, statistics in plain.moments.state_dict().items():
+        np.testing.assert_array_equal(packed.moments.state_dict()[name], statistics)

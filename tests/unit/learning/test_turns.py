@@ -51,10 +51,13 @@ def collector_of(envs: VecEnvs, normalize: bool, record: bool = True) -> Collect
 
 @pytest.mark.parametrize("record", [True, False])
 @pytest.mark.parametrize("turns", [1, 2, 3])
-@pytest.mark.parametrize("task", ["match", "terminal", "box", "image"])
+@pytest.mark.parametrize(
+    "task", ["match", "terminal", "box", "image", "multi_discrete", "tuple", "picture_and_vector"]
+)
 def test_turns_change_nothing_of_a_rollout(task: str, turns: int, record: bool):
-    together = collector_of(probe(task), task != "image")
-    in_turn = collector_of(in_parts(task, turns), task != "image", record)
+    normalizes = task not in ("image", "picture_and_vector")
+    together = collector_of(probe(task), normalizes)
+    in_turn = collector_of(in_parts(task, turns), normalizes, record)
     for iteration in range(2):
         expected, rollout = (c.collect(iteration, True) for c in (together, in_turn))
         for name, tensor in vars(expected).items():

@@ -37,7 +37,8 @@ def test_auto_takes_impala_for_images_and_mlp_for_vectors():
 
 
 def test_an_unknown_network_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown network 'resnet50'; known: impala, mlp, nature"):
+    known = "combined, impala, mlp, nature"
+    with pytest.raises(ConfigError, match=f"unknown network 'resnet50'; known: {known}"):
         make(IMAGE, network="resnet50")
 
 
