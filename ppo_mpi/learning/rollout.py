@@ -22,7 +22,8 @@ class Rollout:
     obs: Tensor
     """[T, B, ...] uint8 images or float32 vectors (normalized, if the run normalizes)."""
     actions: Tensor
-    """[T, B] int64, or [T, B, A] float32 as sampled (not clipped to the bounds)."""
+    """[T, B, ...] int64 or float32, as the action space says; boxes as sampled: neither clipped
+    nor squashed."""
     log_probs: Tensor
     """[T, B] float32, nats, when the actions were taken."""
     values: Tensor

@@ -35,6 +35,8 @@ TINY = (
 )
 SETTINGS = {  # run -> how it is trained; fruitbot's episodes are short and full of rewards
     "cart": ("CartPole-v1",),
+    "parts": ("probe:picture_and_vector",),
+    "tuple": ("probe:tuple", "--box-actions", "squash"),
     "fruit": ("fruitbot", "--num-levels", "5", "--network", "nature", "--channel-multiplier", ".1"),
 }
 
