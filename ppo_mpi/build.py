@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.parts import EnvParts
+from ppo_mpi.envs.workers import WorkerEnvs
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer
@@ -171,7 +173,11 @@ class Resources:
 
 
 def make_parts(
-    config: TrainConfig, indices: Sequence[int], held_out: bool, resources: Resources
+    config: TrainConfig,
+    indices: Sequence[int],
+    held_out: bool,
+    resources: Resources,
+    heart: Heart | None = None,
 ) -> VecEnvs:
     """Make a training job's environments with these whole-job indices, in turns if it has some.
 
@@ -180,18 +186,25 @@ def make_parts(
         indices: may be empty.
         held_out: whether on all levels instead of the training levels.
         resources: of this rank.
+        heart: of this rank, where its environments may live in worker processes.
     """
-    seed, restart = config.job.seed, config.environment.restart_failed_envs
-    stream = "test" if held_out else "train"
+    construct = partial(
+        make_envs,
+        config,
+        seed=config.job.seed,
+        stream="test" if held_out else "train",
+        held_out=held_out,
+        restart_failed=config.environment.restart_failed_envs,
+    )
     engine_threads = resources.threads if resources.on_gpu and resources.threads > 1 else 0
+    num = min(resources.turns, len(indices))
+    workers = config.environment.env_workers
 
     def make(part: Sequence[int]) -> VecEnvs:
-        return make_envs(
-            config, part, seed, stream, held_out,
-            restart_failed=restart, engine_threads=engine_threads,
-        )  # fmt: skip
+        if workers and part:
+            return WorkerEnvs(construct, part, max(1, workers // num), heart)
+        return construct(part, engine_threads=engine_threads)
 
-    num = min(resources.turns, len(indices))
     if not num or (num == 1 and not resources.on_gpu):
         return make(indices)
     ends = [len(indices) * i // num for i in range(num + 1)]
@@ -236,14 +249,15 @@ def build_run(
     use_device(device, job.precision == "float32", job.deterministic)
     resources = Resources.of(config, device, threads)
     comm.choose_transport(job.transport, device)  # collective
-    envs = make_parts(config, comm.shard(config.environment.num_envs), False, resources)
+    indices = comm.shard(config.environment.num_envs)
+    envs = make_parts(config, indices, False, resources, comm.heart)
     normalizer = make_observation_normalizer(config, envs)
     learner = make_learner(config, envs, comm, chosen or {}, resources)  # collective
     actor = make_actor(envs, learner, "train", comm.heart, normalizer, resources)
     test_actor = None
     if config.environment.num_test_envs:
         indices = comm.shard(config.environment.num_test_envs)
-        test_envs = make_parts(config, indices, True, resources)
+        test_envs = make_parts(config, indices, True, resources, comm.heart)
         test_actor = make_actor(test_envs, learner, "test", comm.heart, normalizer, resources)
     learning = config.learning
     return Run(
