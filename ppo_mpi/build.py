@@ -14,6 +14,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.envs.filmed import FilmedEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.workers import WorkerEnvs
 from ppo_mpi.learning.collector import Actor, Collector
@@ -23,7 +24,7 @@ from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
-from ppo_mpi.registry import ALGORITHMS, lookup
+from ppo_mpi.registry import ALGORITHMS, lookup, split_env_name
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.suites import make_envs
 
@@ -201,6 +202,10 @@ def make_parts(
     workers = config.environment.env_workers
 
     def make(part: Sequence[int]) -> VecEnvs:
+        if config.job.capture_video and not held_out and 0 in part:
+            suite, _ = split_env_name(config.environment.env)
+            rest = make(part[1:]) if len(part) > 1 else None
+            return FilmedEnvs(suite, partial(construct, part[:1]), rest)
         if workers and part:
             return WorkerEnvs(construct, part, max(1, workers // num), heart)
         return construct(part, engine_threads=engine_threads)
@@ -221,7 +226,7 @@ def make_actor(
 ) -> Actor:
     """Make what acts in a training job's environments with its policy."""
     arguments = (learner.model, learner.seed, split, heart, normalizer, learner.workers)
-    if isinstance(envs, EnvParts):
+    if type(envs) is EnvParts:  # those that are filmed are parts too, but take no turns
         return TurnActor(envs, *arguments, record=resources.record)
     return Actor(envs, *arguments)
 
