@@ -51,6 +51,16 @@ def announce(
             "ranks bring no more speed here",
             is_warning=True,
         )
+    workers = config.environment.env_workers
+    own = comm.node_affinities[comm.local_rank]
+    sharing = sum(not own.isdisjoint(cores) for cores in comm.node_affinities)
+    if workers * sharing > len(own):
+        logger.message(
+            f"{workers} worker process(es) for each of {sharing} rank(s) on {len(own)} core(s): "
+            "they take turns; use fewer env_workers, or let mpirun --bind-to none give each rank "
+            "more cores",
+            is_warning=True,
+        )
 
 
 def announce_resume(path: Path, run: Run, fresh: int, logger: Logger) -> None:
