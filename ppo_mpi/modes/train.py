@@ -77,8 +77,7 @@ def train_command(
     logger = open_logger(config, opening.run_dir, comm, checkpoint)
     note_session(opening, comm, logger)  # collective
     if checkpoint is not None:
-        fresh = restore(run, checkpoint, comm)  # collective
-        announce_resume(checkpoint.path, run, fresh, logger)
+        announce_resume(checkpoint.path, run, restore(run, checkpoint, comm), logger)  # collective
     announce(run, config, comm, threads, logger)
     start_filming(run, config, opening.run_dir, logger)
     kept = keep(run, logger, comm) if comm.survives_losses else None  # collective

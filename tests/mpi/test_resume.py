@@ -93,7 +93,7 @@ def test_a_run_goes_on_with_and_without_worker_processes_to_the_same_bits(
     run_job(2, *words, *ONE_ITERATION, "--env-workers", "2", cwd=tmp_path)
     run_job(0, *words, *ONE_ITERATION, "--env-workers", "0", cwd=tmp_path)
     words += [*TOTAL, "--max-seconds", "0"]
-    run_job(0, *words, "--env-workers", "3", cwd=tmp_path)
+    run_job(0, *words, "--env-workers", "3", "--turns", "2", cwd=tmp_path)
     run_dir, whole = tmp_path / "checkpoints" / "r", whole_run("CartPole")
     assert_same_bits(run_dir, whole, ("model", "optimizer", "environments"))
     assert_same_progress(run_dir, whole)
