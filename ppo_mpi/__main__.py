@@ -69,7 +69,7 @@ def run_program(argv: Sequence[str]) -> int:
         if is_first:
             print(f"ppo_mpi: error: {error}", file=sys.stderr)
         return BAD_INPUT
-    if command.mode in ("help", "presets") or command.dry_run:
+    if command.mode in ("help", "presets", "envs") or command.dry_run:
         end_with_reader()
     if command.mode == "help":
         if is_first:
@@ -247,6 +247,10 @@ def _run_alone(command: Command) -> int:
             from ppo_mpi.modes.presets import presets_command
 
             return presets_command(command.config)
+        if command.mode == "envs":
+            from ppo_mpi.modes.envs import envs_command
+
+            return envs_command(command.config)
         from ppo_mpi.modes.doctor import doctor_command
 
         return doctor_command(command.config)

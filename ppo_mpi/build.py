@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,9 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.envs.filmed import FilmedEnvs
 from ppo_mpi.envs.parts import EnvParts
+from ppo_mpi.envs.workers import WorkerEnvs
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import (
@@ -25,7 +28,7 @@ from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
-from ppo_mpi.registry import ALGORITHMS, lookup
+from ppo_mpi.registry import ALGORITHMS, lookup, split_env_name
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.suites import make_envs
 
@@ -176,7 +179,11 @@ class Resources:
 
 
 def make_parts(
-    config: TrainConfig, indices: Sequence[int], held_out: bool, resources: Resources
+    config: TrainConfig,
+    indices: Sequence[int],
+    held_out: bool,
+    resources: Resources,
+    heart: Heart | None = None,
 ) -> VecEnvs:
     """Make a training job's environments with these whole-job indices, in turns if it has some.
 
@@ -185,18 +192,29 @@ def make_parts(
         indices: may be empty.
         held_out: whether on all levels instead of the training levels.
         resources: of this rank.
+        heart: of this rank, where its environments may live in worker processes.
     """
-    seed, restart = config.job.seed, config.environment.restart_failed_envs
-    stream = "test" if held_out else "train"
+    construct = partial(
+        make_envs,
+        config,
+        seed=config.job.seed,
+        stream="test" if held_out else "train",
+        held_out=held_out,
+        restart_failed=config.environment.restart_failed_envs,
+    )
     engine_threads = resources.threads if resources.on_gpu and resources.threads > 1 else 0
+    num = min(resources.turns, len(indices))
+    workers = config.environment.env_workers
 
     def make(part: Sequence[int]) -> VecEnvs:
-        return make_envs(
-            config, part, seed, stream, held_out,
-            restart_failed=restart, engine_threads=engine_threads,
-        )  # fmt: skip
+        if config.job.capture_video and not held_out and 0 in part:
+            suite, _ = split_env_name(config.environment.env)
+            rest = make(part[1:]) if len(part) > 1 else None
+            return FilmedEnvs(suite, partial(construct, part[:1]), rest)
+        if workers and part:
+            return WorkerEnvs(construct, part, max(1, workers // num), heart)
+        return construct(part, engine_threads=engine_threads)
 
-    num = min(resources.turns, len(indices))
     if not num or (num == 1 and not resources.on_gpu):
         return make(indices)
     ends = [len(indices) * i // num for i in range(num + 1)]
@@ -213,7 +231,7 @@ def make_actor(
 ) -> Actor:
     """Make what acts in a training job's environments with its policy."""
     arguments = (learner.model, learner.seed, split, heart, normalizer, learner.workers)
-    if isinstance(envs, EnvParts):
+    if type(envs) is EnvParts:  # those that are filmed are parts too, but take no turns
         return TurnActor(envs, *arguments, record=resources.record)
     return Actor(envs, *arguments)
 
@@ -241,14 +259,15 @@ def build_run(
     use_device(device, job.precision == "float32", job.deterministic)
     resources = Resources.of(config, device, threads)
     comm.choose_transport(job.transport, device)  # collective
-    envs = make_parts(config, comm.shard(config.environment.num_envs), False, resources)
+    indices = comm.shard(config.environment.num_envs)
+    envs = make_parts(config, indices, False, resources, comm.heart)
     normalizer = make_observation_normalizer(config, envs)
     learner = make_learner(config, envs, comm, chosen or {}, resources)  # collective
     actor = make_actor(envs, learner, "train", comm.heart, normalizer, resources)
     test_actor = None
     if config.environment.num_test_envs:
         indices = comm.shard(config.environment.num_test_envs)
-        test_envs = make_parts(config, indices, True, resources)
+        test_envs = make_parts(config, indices, True, resources, comm.heart)
         test_actor = make_actor(test_envs, learner, "test", comm.heart, normalizer, resources)
     learning = config.learning
     return Run(

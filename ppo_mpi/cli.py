@@ -22,6 +22,7 @@ from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import (
     DoctorConfig,
+    EnvsConfig,
     EvaluateConfig,
     LaunchConfig,
     PlayConfig,
@@ -66,6 +67,7 @@ MODES = {
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
     "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
     "presets": Mode(PresetsConfig, "list the published settings, or print one", "name"),
+    "envs": Mode(EnvsConfig, "list the environments, and how to get what is missing", "family"),
     "doctor": Mode(DoctorConfig, "check the installation and say what to do"),
 }
 

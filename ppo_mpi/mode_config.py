@@ -183,6 +183,14 @@ class PresetsConfig:
 
 
 @dataclass(frozen=True)
+class EnvsConfig:
+    """Which environments to list."""
+
+    family: str = ""
+    """The family whose tasks are listed; empty shows all families and what is installed."""
+
+
+@dataclass(frozen=True)
 class DoctorConfig:
     """What the installation is checked for."""
 

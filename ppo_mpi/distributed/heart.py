@@ -27,6 +27,8 @@ class Heart:
         self.phase = START_UP
         self.waiting_for = ""
         """The collective that the rank waits in; empty while it works."""
+        self.worker: tuple[str, int] | None = None
+        """The worker process that the rank waits for: in words, and its id. The rank works."""
         self.iteration = 0
         """The iteration in flight, counted from 1; 0 before the first."""
         self.beats = 0
@@ -48,8 +50,11 @@ class Heart:
 
     def describe(self) -> str:
         """Return phase and iteration in words."""
+        worker = self.worker  # another thread may change it
         where = f" in iteration {self.iteration}" if self.iteration else ""
         waiting = f", waiting in {self.waiting_for}" if self.waiting_for else ""
+        if worker is not None:
+            waiting += f", waiting for {worker[0]}"
         return f"{self.phase}{where}{waiting}"
 
 

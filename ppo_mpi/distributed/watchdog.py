@@ -169,8 +169,14 @@ class Watchdog:
         stack = "".join(traceback.format_stack(frame)) if frame else ""
         comm = self.comm
         rank, host = comm.rank, comm.hosts[comm.rank]
+        worker = self.heart.worker
         what = f"rank {rank} on {host} hangs: {self.heart.describe()}, silent for {silent:.0f} s"
         self._say(f"{what}; its stack:\n{stack}{REMEDY}")
+        if worker is not None and DUMP_SIGNAL:
+            self._say("the stack of that worker, on rank 0 here, elsewhere in the rank's log:\n")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker[1], DUMP_SIGNAL)
+            time.sleep(SECONDS_FOR_STACK)
         self._write_failure(rank, what)
         if self.comm.survives_losses:
             os._exit(EXIT_HUNG)

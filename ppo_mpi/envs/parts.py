@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -38,18 +39,14 @@ class EnvParts(VecEnvs):
     def step(self, actions: np.ndarray) -> StepResult:
         """Take one step in every slot, one part after the other; ``actions`` is [B] or [B, A]."""
         results = [
-            with_slots_from(part.step(actions[slots]), slots.start)
-            for part, slots in zip(self.parts, self.slots, strict=True)
+            part.step(actions[slots]) for part, slots in zip(self.parts, self.slots, strict=True)
         ]
-        final: dict[int, np.ndarray] = {}
-        for result in results:
-            final.update(result.final_obs)
-        joined: Mapping[str, Any] = {
-            name: np.concatenate([getattr(result, name) for result in results])
-            for name in ("obs", "rewards", "terminated", "truncated", "levels")
-        }
-        dropped = frozenset[int]().union(*(result.dropped for result in results))
-        return StepResult(**joined, final_obs=final, dropped=dropped)
+        return StepResult(
+            **{
+                field.name: joined([getattr(result, field.name) for result in results], self.slots)
+                for field in fields(StepResult)
+            }
+        )
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, ...]."""
@@ -94,6 +91,21 @@ class EnvParts(VecEnvs):
             if slots.start <= slot < slots.stop:
                 return part, slot - slots.start
         raise IndexError(f"slot {slot} is not one of {len(self.indices)}")
+
+
+def joined(values: Sequence[Any], slots: Sequence[slice]) -> Any:
+    """Return a field of a ``StepResult`` for the whole from that of each part.
+
+    Args:
+        values: one a part: arrays with a row for each slot, or mappings or sets of slots.
+        slots: of the parts.
+    """
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values)
+    pairs = list(zip(values, slots, strict=True))
+    if isinstance(values[0], Mapping):
+        return {own.start + slot: x for part, own in pairs for slot, x in part.items()}
+    return frozenset(own.start + slot for part, own in pairs for slot in part)
 
 
 def with_slots_from(result: StepResult, first: int) -> StepResult:

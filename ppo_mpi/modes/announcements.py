@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,27 @@ def announce(
             "ranks bring no more speed here",
             is_warning=True,
         )
+    crowded = crowded_workers(config.environment.env_workers, comm.node_affinities, comm.local_rank)
+    if crowded:
+        logger.message(crowded, is_warning=True)
+
+
+def crowded_workers(num_workers: int, affinities: Sequence[frozenset[int]], local_rank: int) -> str:
+    """Return what to say where worker processes have to share cores; empty if they need not.
+
+    Args:
+        num_workers: of each rank.
+        affinities: the cores that each rank of the node may run on, and so may its workers.
+        local_rank: whose workers are asked for.
+    """
+    own = affinities[local_rank]
+    sharing = sum(not own.isdisjoint(cores) for cores in affinities)
+    if num_workers * sharing <= len(own):
+        return ""
+    return (
+        f"env_workers={num_workers} for each of {sharing} rank(s) on {len(own)} core(s): they take "
+        "turns; use fewer, or let mpirun --bind-to none give each rank more cores"
+    )
 
 
 def announce_resume(path: Path, run: Run, fresh: int, logger: Logger) -> None:

@@ -21,6 +21,7 @@ from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.distributed.records import FAILURE, forget_records, new_records
 from ppo_mpi.errors import RankLostError
 from ppo_mpi.modes.announcements import announce_loss
+from ppo_mpi.modes.filming import start_filming
 from ppo_mpi.modes.opening import Opening
 from ppo_mpi.modes.saving import open_logger
 from ppo_mpi.snapshot import Snapshot, merged, restore, snapshot_of, with_own_tensors
@@ -178,6 +179,7 @@ def rebuild(
     record = {"iteration": progress.iteration + 1, "ranks": lost, "fresh": fresh}
     progress.losses = [*progress.losses, record]
     logger = open_logger(config, opening.run_dir, comm, checkpoint)
+    start_filming(run, config, opening.run_dir, logger)
     newly_kept = keep(run, logger, comm)  # collective
     announce_loss(record, run, threads, comm, logger, time.monotonic() - noticed)
     return run, logger, newly_kept

@@ -29,6 +29,7 @@ from ppo_mpi.learning.update import update
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
 from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
+from ppo_mpi.modes.filming import start_filming
 from ppo_mpi.modes.opening import Opening, close_finished, open_run, prepare_folder
 from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
 from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
@@ -76,9 +77,9 @@ def train_command(
     logger = open_logger(config, opening.run_dir, comm, checkpoint)
     note_session(opening, comm, logger)  # collective
     if checkpoint is not None:
-        fresh = restore(run, checkpoint, comm)  # collective
-        announce_resume(checkpoint.path, run, fresh, logger)
+        announce_resume(checkpoint.path, run, restore(run, checkpoint, comm), logger)  # collective
     announce(run, config, comm, threads, logger)
+    start_filming(run, config, opening.run_dir, logger)
     kept = keep(run, logger, comm) if comm.survives_losses else None  # collective
     try:
         while True:

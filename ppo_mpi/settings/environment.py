@@ -24,7 +24,11 @@ class EnvironmentConfig:
     """Whether an environment that raises is made anew and its episode dropped and counted, instead
     of ending the job. Procgen's environments never raise."""
 
+    env_workers: int = field(default=0, metadata=RESUMABLE)
+    """Processes of each rank that step its environments side by side, for slow environments and
+    idle cores (those on held-out levels have as many of their own). 0 = the rank itself."""
+
     def check(self) -> None:
         """Refuse values that are out of their range."""
         at_least(1, num_envs=self.num_envs)
-        at_least(0, num_test_envs=self.num_test_envs)
+        at_least(0, num_test_envs=self.num_test_envs, env_workers=self.env_workers)

@@ -66,12 +66,17 @@ class RunConfig:
     asset_dir: str = field(default="assets", metadata=RESUMABLE)
     """Folder of videos."""
 
+    capture_video: int = field(default=0, metadata=RESUMABLE)
+    """Episodes of environment 0 from one that is written as a video, into asset_dir, to the next
+    while the policy learns in it; 0 = no videos."""
+
     def check(self) -> None:
         """Refuse values that are out of their range."""
         at_least(0, seed=self.seed, threads=self.threads, turns=self.turns)
         at_least(1, total_timesteps=self.total_timesteps, checkpoint_every=self.checkpoint_every)
         at_least(1, keep_checkpoints=self.keep_checkpoints, eval_episodes=self.eval_episodes)
         at_least(0, eval_every=self.eval_every, num_checkpoints=self.num_checkpoints)
+        at_least(0, capture_video=self.capture_video)
         at_least(0, max_seconds=self.max_seconds)
         at_least(0, hang_timeout_seconds=self.hang_timeout_seconds)
         at_least(0, stop_grace_seconds=self.stop_grace_seconds)

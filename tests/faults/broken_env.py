@@ -6,6 +6,8 @@ Registered as ``Broken-v0`` when this module is imported: ``gym:broken_env:Broke
 from __future__ import annotations
 
 import math
+import os
+import time
 from typing import Any
 
 import gymnasium
@@ -21,7 +23,8 @@ class BrokenEnv(CartPoleEnv):
 
         Args:
             how: ``reward``, ``observation`` or ``infinity`` (not finite), ``raise`` or ``reset``;
-                ``always`` raises in every step of every environment.
+                ``always`` raises in every step of every environment; ``exit`` ends the process
+                and ``hang`` never returns.
             step: the step, counted over all episodes, in which it happens.
             every: happens again after as many steps; 0 = never again.
             keywords: CartPole's.
@@ -57,6 +60,10 @@ class BrokenEnv(CartPoleEnv):
         if self._is_time():
             if self._how == "raise":
                 raise ValueError("broken on purpose")
+            if self._how == "exit":
+                os._exit(7)
+            if self._how == "hang":
+                time.sleep(3600)
             if self._how == "reward":
                 reward = math.nan
             if self._how in ("observation", "infinity"):

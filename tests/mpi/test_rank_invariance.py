@@ -33,8 +33,8 @@ from ppo_mpi.suites import make_envs
 
 # Three ranks have 3, 3 and 2 of the eight environments. "threads" is a process without a launcher
 # that computes on three threads; "turns" two ranks whose environments take turns and whose
-# gradients torch adds up.
-OTHERS = ("ranks2", "ranks3", "ranks4", "threads", "turns")
+# gradients torch adds up. "workers" is two ranks with two worker processes each.
+OTHERS = ("ranks2", "ranks3", "ranks4", "threads", "turns", "workers")
 COMPARED = [(job, other) for job in ("starpilot", "CartPole") for other in OTHERS]
 COMPARED += [("probe:box", "ranks3"), ("split", "ranks2"), ("split", "ranks3")]
 COMPARED += [("probe:box", "ranks3"), ("probe:tuple", "ranks3"), ("probe:tuple", "turns")]
@@ -52,6 +52,8 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pat
         words += ["--checkpoint-dir", job.replace(":", "_"), "--run", how]
         if how == "threads":
             run_job(0, *words, "--threads", "3", cwd=folder)
+        elif how == "workers":
+            run_job(2, *words, "--env-workers", "2", cwd=folder)
         elif how == "turns":
             run_job(2, *words, "--turns", "2", "--transport", "torch", cwd=folder)
             system = (folder / job.replace(":", "_") / how / "system.json").read_text()

@@ -92,6 +92,20 @@ def test_a_run_goes_on_on_other_numbers_of_ranks_to_the_same_bits(
     assert episodes(run_dir) == episodes(whole)
 
 
+def test_a_run_goes_on_with_and_without_worker_processes_to_the_same_bits(
+    whole_run: Callable[[str], Path], tmp_path: Path
+):
+    words = ["train", *JOBS["CartPole"], "--run", "r"]
+    run_job(2, *words, *ONE_ITERATION, "--env-workers", "2", cwd=tmp_path)
+    run_job(0, *words, *ONE_ITERATION, "--env-workers", "0", cwd=tmp_path)
+    words += [*TOTAL, "--max-seconds", "0"]
+    run_job(0, *words, "--env-workers", "3", "--turns", "2", cwd=tmp_path)
+    run_dir, whole = tmp_path / "checkpoints" / "r", whole_run("CartPole")
+    assert_same_bits(run_dir, whole, ("model", "optimizer", "environments"))
+    assert_same_progress(run_dir, whole)
+    assert episodes(run_dir) == episodes(whole)
+
+
 def times_of_files(run_dir: Path) -> dict[Path, int]:
     """Return when each file of a run was written last; the lock is taken even to look."""
     files = [path for path in run_dir.rglob("*") if path.is_file() and path.name != ".lock"]

@@ -104,6 +104,18 @@ def test_scaling_compares_one_rank_with_two(tmp_path):
     ] * 2
 
 
+def test_workers_are_compared_with_the_rank_itself(tmp_path):
+    path = tmp_path / "workers.json"
+    words = ("--env", "probe:box,CartPole-v1", "--workers", "0,2", "--num-envs", "4")
+    run_benchmark("env_workers.py", *words, "--steps", "5", "--rounds", "1", "--json", str(path))
+    results = figures(path)["results"]
+    assert [(r["env"], r["workers"]) for r in results] == [
+        ("probe:box", 0), ("probe:box", 2), ("CartPole-v1", 0), ("CartPole-v1", 2)
+    ]  # fmt: skip
+    assert all(r["timesteps_per_second"] > 0 for r in results)
+    assert [r["ratio"] for r in results if r["workers"] == 0] == [1.0, 1.0]
+
+
 @needs_linux
 def test_memory_shows_the_peak_after_each_stage(tmp_path):
     path = tmp_path / "memory.json"
