@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,16 @@ class EnvParts(VecEnvs):
             for part, slots in zip(self.parts, self.slots, strict=True)
         ]
         final: dict[int, np.ndarray] = {}
+        last: dict[int, np.ndarray] = {}
         for result in results:
             final.update(result.final_obs)
+            last.update(result.last_obs)
         joined: Mapping[str, Any] = {
             name: np.concatenate([getattr(result, name) for result in results])
             for name in ("obs", "rewards", "terminated", "truncated", "levels")
         }
         dropped = frozenset[int]().union(*(result.dropped for result in results))
-        return StepResult(**joined, final_obs=final, dropped=dropped)
+        return StepResult(**joined, final_obs=final, dropped=dropped, last_obs=last)
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, ...]."""
@@ -103,11 +106,11 @@ def with_slots_from(result: StepResult, first: int) -> StepResult:
         result: of the part; its arrays are not copied.
         first: the part's first slot.
     """
-    if not (first and (result.final_obs or result.dropped)):
+    if not (first and (result.final_obs or result.dropped or result.last_obs)):
         return result
-    return StepResult(
-        result.obs, result.rewards, result.terminated, result.truncated,
-        {first + slot: obs for slot, obs in result.final_obs.items()},
-        result.levels,
-        frozenset(first + slot for slot in result.dropped),
-    )  # fmt: skip
+    return replace(
+        result,
+        final_obs={first + slot: obs for slot, obs in result.final_obs.items()},
+        dropped=frozenset(first + slot for slot in result.dropped),
+        last_obs={first + slot: obs for slot, obs in result.last_obs.items()},
+    )
