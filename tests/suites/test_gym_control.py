@@ -189,6 +189,27 @@ def test_an_end_at_the_time_limit_is_an_end() -> None:
     assert result.terminated.all()
     assert not result.truncated.any()
     assert not result.final_obs
+    assert sorted(result.last_obs) == [0, 1]
+
+
+def test_terminated_episodes_give_their_true_last_observation() -> None:
+    envs, env = make("Acrobot-v1", [0]), gymnasium.make("Acrobot-v1")
+    obs = envs.reset()[0]
+    env.reset(seed=stream_seed(3, "train:reset", 0))
+    ends = 0
+    for _ in range(1000):
+        action = 2 if obs[4] < 0 else 0  # against the first arm's speed: it swings up
+        result = envs.step(np.array([action]))
+        obs, _, ended, cut, _ = env.step(action)
+        assert sorted(result.last_obs) == ([0] if ended else [])
+        if ended:
+            ends += 1
+            np.testing.assert_array_equal(result.last_obs[0], obs)
+            assert not np.array_equal(result.obs[0], obs)
+        if ended or cut:
+            env.reset()
+        obs = result.obs[0]
+    assert ends
 
 
 def test_actions_are_clipped_to_the_bounds() -> None:
