@@ -159,7 +159,7 @@ class RewardLearner:
                 if count
             ]
             if rows:
-                metrics = epoch_means(self.gradients.read(rows), iteration)
+                metrics = epoch_means(self._numbers_of(rows, comm), iteration)
         return {f"reward_model_{name}": value for name, value in metrics.items()}
 
     def _step(
@@ -181,6 +181,15 @@ class RewardLearner:
         means["gradient_norm"] = gradients.clip_norm(self.config.reward_max_grad_norm)
         self.optimizer.step(learning_rate)
         return means
+
+    def _numbers_of(self, rows: list[dict[str, Any]], comm: Communicator) -> list[dict[str, float]]:
+        """Return the numbers of optimizer steps, once they are there."""
+        # A GPU waits for the other ranks' by itself: one that hangs is not this one.
+        comm.heart.waiting_for = self.gradients.awaited
+        try:
+            return self.gradients.read(rows)
+        finally:
+            comm.heart.waiting_for = ""
 
     def _kept(self, rollout: Rollout, iteration: int, epoch: int) -> Tensor:
         """Return of which samples the model learns in this epoch, [T * B] bool."""

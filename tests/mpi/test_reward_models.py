@@ -32,6 +32,10 @@ JOBS = {
         "CartPole-v1", "--normalize-observations", "true", "--reward-model", "icm",
         "--encoded-size", "8", "--reward-max-grad-norm", "0.5", *SMALL,
     ],
+    "box": [
+        "probe:box", "--reward-model", "icm", "--encoded-size", "0",
+        "--normalize-intrinsic-rewards", "on", *SMALL,
+    ],
     "rnd": [
         "probe:corridor-image", "--network", "mlp", "--reward-model", "rnd", "--reward-epochs", "1",
         "--rnd-output-size", "16", "--rnd-predictor-sizes", "16", "--rnd-update-proportion", "0.5",
@@ -80,7 +84,7 @@ def test_the_compared_runs_were_curious_and_learned(run_of: Callable[[str, int],
     assert len(rows) == 3
     assert all(float(row["intrinsic_reward_mean"]) > 0 for row in rows)
     assert float(rows[-1]["intrinsic_return_mean"]) > 0
-    loss = {"icm": "reward_model_inverse_loss", "rnd": "reward_model_loss"}[job]
+    loss = "reward_model_inverse_loss" if job == "icm" else "reward_model_loss"
     assert float(rows[-1][loss]) < float(rows[0][loss])
     moments = arrays(run_of(job, 0), "reward_optimizer")
     assert all(np.any(v) for name, v in moments.items() if name.endswith("/exp_avg_sq"))
