@@ -29,6 +29,8 @@ from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.registry import ALGORITHMS, lookup, split_env_name
+from ppo_mpi.rewards.learner import RewardLearner
+from ppo_mpi.rewards.making import make_reward_learner
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.suites import make_envs
 
@@ -63,6 +65,8 @@ class Run:
     reward_normalizer: RewardNormalizer | None
     observation_normalizer: ObservationNormalizer | None
     progress: Progress = field(default_factory=Progress)
+    rewarder: RewardLearner | None = None
+    """Curiosity; None if the environment's rewards are all."""
 
     @property
     def model(self) -> ActorCritic:
@@ -270,9 +274,10 @@ def build_run(
         test_envs = make_parts(config, indices, True, resources, comm.heart)
         test_actor = make_actor(test_envs, learner, "test", comm.heart, normalizer, resources)
     learning = config.learning
+    rewarder = make_reward_learner(config, envs, learner, comm, resources.on_gpu)  # collective
     return Run(
         learner=learner,
-        collector=Collector(actor, config.rollout_steps),
+        collector=Collector(actor, config.rollout_steps, rewarder is not None),
         test_actor=test_actor,
         reward_normalizer=RewardNormalizer(
             len(envs.indices), learning.reward_discount, learning.reward_clip
@@ -284,6 +289,7 @@ def build_run(
             arithmetic=str(learner.model.precision).removeprefix("torch."),
             microbatch_size=learner.microbatch_size,
         ),
+        rewarder=rewarder,
     )
 
 

@@ -17,6 +17,7 @@ from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
+from ppo_mpi.settings.rewards import RewardsConfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class TrainConfig:
     procgen: ProcgenConfig = ProcgenConfig()
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
+    rewards: RewardsConfig = RewardsConfig()
     job: RunConfig = RunConfig()
 
     @property

@@ -22,6 +22,10 @@ NETWORKS = {
     "nature": "ppo_mpi.networks.nature:make_torso",
     "split": "ppo_mpi.networks.split:make_torso",
 }
+REWARD_MODELS = {
+    "icm": "ppo_mpi.rewards.icm:Icm",
+    "rnd": "ppo_mpi.rewards.rnd:Rnd",
+}
 SUITES = {
     "gym": "ppo_mpi.envs.gym_control:make_envs",
     "probe": "ppo_mpi.envs.probe:make_envs",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppo_mpi.build import Progress, Run, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, flatten
@@ -24,6 +24,8 @@ from ppo_mpi.learning import adam
 from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RunningMoments
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.rewards.base import RewardModel
+from ppo_mpi.rewards.making import make_reward_model
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.untrusted_files import memory_bytes
 from ppo_mpi.suites import make_envs
@@ -40,12 +42,19 @@ def _moments(run: Run) -> dict[str, RunningMoments]:
         found["reward"] = run.reward_normalizer.moments
     if run.observation_normalizer is not None:
         found["observation"] = run.observation_normalizer.moments
+    if run.rewarder is not None:
+        found |= run.rewarder.moments()
     return found
 
 
 def tensors_of(run: Run) -> dict[str, dict[str, Tensor]]:
     """Return the tensors that are the same on every rank: file stem -> name -> tensor."""
-    return {
+    rewarder = run.rewarder
+    own = {} if rewarder is None else {
+        "reward_model": dict(rewarder.model.state_dict()),
+        "reward_optimizer": rewarder.optimizer.tensors(),
+    }  # fmt: skip
+    return own | {
         "model": dict(run.model.state_dict()),
         "optimizer": run.learner.optimizer.tensors(),
         "normalizers": {
@@ -82,6 +91,8 @@ def entries_of(run: Run) -> dict[str, dict[str, Any]]:
         indices = run.collector.actor.envs.indices
         returns = run.reward_normalizer.returns.tolist()
         entries["running_returns"] = {str(i): r for i, r in zip(indices, returns, strict=True)}
+    if run.rewarder is not None:
+        entries["intrinsic_returns"] = run.rewarder.entries()
     return entries
 
 
@@ -152,6 +163,7 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
     try:
         with torch.device("meta"):
             model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, torch.float32)
+            reward_model = make_reward_model(config, envs)
     except (RuntimeError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise CheckpointError(f"{whose} describes no network that can be: {error}") from error
     finally:
@@ -159,14 +171,13 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
     expected: dict[str, dict[str, Tensor]] = {
         "model": dict(model.state_dict()),
         "optimizer": {},
-        "normalizers": _expected_normalizers(config, envs),
+        "normalizers": _expected_normalizers(config, envs, reward_model),
     }
+    if reward_model is not None:
+        expected["reward_model"] = dict(reward_model.state_dict())
+        expected["reward_optimizer"] = _expected_optimizer(reward_model)
     if checkpoint.tensors.get("optimizer"):  # older ones have none before the first step
-        expected["optimizer"] = {
-            f"{name}/{key}": torch.empty((), device="meta") if key == "step" else parameter
-            for name, parameter in model.named_parameters()
-            for key in adam.STATE
-        }
+        expected["optimizer"] = _expected_optimizer(model)
     _compare_names(whose, "files", checkpoint.tensors, expected)
     for stem, tensors in expected.items():
         found = checkpoint.tensors[stem]
@@ -178,13 +189,28 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
                 raise CheckpointError(f"{whose} has {stem}/{name} below 0; use an older one")
 
 
-def _expected_normalizers(config: TrainConfig, envs: VecEnvs) -> dict[str, Tensor]:
+def _expected_optimizer(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": torch.empty((), device="meta") if key == "step" else parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+        for key in adam.STATE
+    }
+
+
+def _expected_normalizers(
+    config: TrainConfig, envs: VecEnvs, reward_model: RewardModel | None
+) -> dict[str, Tensor]:
     shapes: dict[str, tuple[int, ...]] = {}
     if config.learning.normalize_rewards:
         shapes["reward"] = ()
     normalizer = make_observation_normalizer(config, envs)
     if normalizer is not None:
         shapes["observation"] = normalizer.moments.mean.shape
+    if reward_model is not None:
+        shapes |= {name: moments.mean.shape for name, moments in reward_model.moments().items()}
+        if reward_model.is_normalized(config.rewards):
+            shapes["intrinsic"] = ()
     return {
         f"{name}/{key}": torch.empty(
             () if key == "count" else shape, dtype=torch.float64, device="meta"
@@ -264,6 +290,9 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     try:
         run.model.load_state_dict(tensors["model"])
         run.learner.optimizer.load_tensors(tensors["optimizer"])
+        if run.rewarder is not None:
+            run.rewarder.model.load_state_dict(tensors["reward_model"])
+            run.rewarder.optimizer.load_tensors(tensors["reward_optimizer"])
         load_moments(_moments(run), tensors.get("normalizers", {}))
         fresh = _restore_environments(run, checkpoint)
     except (KeyError, RuntimeError) as error:
@@ -296,6 +325,8 @@ def _restore_environments(run: Run, checkpoint: Checkpoint) -> int:
             returns = [saved[str(index)] for index in actor.envs.indices]
             run.reward_normalizer.returns[:] = returns
             run.reward_normalizer.returns[slots] = 0.0
+        if run.rewarder is not None and actor is run.collector.actor:
+            run.rewarder.load_entries(checkpoint.state["intrinsic_returns"], slots)
     return fresh
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -57,6 +57,9 @@ class StepResult:
     dropped: frozenset[int] = frozenset()
     """Slots whose environment raised and was made anew. Such a step is a truncation with reward 0
     whose final observation is the last one seen; its episode is not reported."""
+    last_obs: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """slot -> the true last observation of a terminated episode, in suites that know it. Nothing
+    is bootstrapped from it; reward models look at it."""
 
 
 class VecEnvs(ABC):

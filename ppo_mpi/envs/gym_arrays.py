@@ -158,11 +158,12 @@ class ArrayEnvs(GymEnvs):
         truncated = (self._lengths >= self._limits) & ~terminated
         self._obs = obs
         final_obs = {int(slot): obs[slot].copy() for slot in np.flatnonzero(truncated)}
+        last_obs = {int(slot): obs[slot].copy() for slot in np.flatnonzero(terminated)}
         for slot in np.flatnonzero(terminated | truncated).tolist():
             self._begin_episode(slot)
         return StepResult(
             self.observe(), rewards.astype(np.float32), terminated, truncated, final_obs,
-            self.levels,
+            self.levels, last_obs=last_obs,
         )  # fmt: skip
 
     def get_states(self) -> list[bytes | None]:

@@ -143,7 +143,9 @@ class GymEnvs(VecEnvs):
         rewards = np.zeros(len(self._envs), np.float32)
         terminated = np.zeros(len(self._envs), bool)
         truncated = np.zeros(len(self._envs), bool)
-        final_obs, dropped = {}, set()
+        dropped = set()
+        final_obs: dict[int, np.ndarray] = {}
+        last_obs: dict[int, np.ndarray] = {}
         for slot, action in enumerate(gym_actions(self._action_space, actions)):
             taken = self._try(slot, "step", action)
             if taken is FAILED:
@@ -155,15 +157,15 @@ class GymEnvs(VecEnvs):
             self._in_a_row[slot] = 0
             rewards[slot], terminated[slot] = reward, ended
             truncated[slot] = cut and not ended
-            if truncated[slot]:
-                final_obs[slot] = self._flat(obs).copy()
+            if ended or cut:
+                (last_obs if ended else final_obs)[slot] = self._flat(obs).copy()
             if ended or cut:
                 self._begin_episode(slot)
             else:
                 self._obs[slot] = self._flat(obs)
         return StepResult(
             self.observe(), rewards, terminated, truncated, final_obs, self.levels,
-            frozenset(dropped),
+            frozenset(dropped), last_obs,
         )  # fmt: skip
 
     def observe(self) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -115,11 +115,11 @@ def with_slots_from(result: StepResult, first: int) -> StepResult:
         result: of the part; its arrays are not copied.
         first: the part's first slot.
     """
-    if not (first and (result.final_obs or result.dropped)):
+    if not (first and (result.final_obs or result.dropped or result.last_obs)):
         return result
-    return StepResult(
-        result.obs, result.rewards, result.terminated, result.truncated,
-        {first + slot: obs for slot, obs in result.final_obs.items()},
-        result.levels,
-        frozenset(first + slot for slot in result.dropped),
-    )  # fmt: skip
+    return replace(
+        result,
+        final_obs={first + slot: obs for slot, obs in result.final_obs.items()},
+        dropped=frozenset(first + slot for slot in result.dropped),
+        last_obs={first + slot: obs for slot, obs in result.last_obs.items()},
+    )

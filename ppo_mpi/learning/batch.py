@@ -5,6 +5,7 @@ Axes: T steps; B environments on this rank.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ppo_mpi.distributed.communicator import Communicator
@@ -19,6 +20,8 @@ def make_batch(
     learning: LearningConfig,
     reward_normalizer: RewardNormalizer | None,
     comm: Communicator,
+    intrinsic: np.ndarray | None = None,
+    extrinsic_weight: float = 1.0,
 ) -> Batch:
     """Turn a rollout into advantages and value targets. Collective.
 
@@ -27,6 +30,8 @@ def make_batch(
         learning: the algorithm's numbers.
         reward_normalizer: changed in place; None leaves rewards as they are.
         comm: the job.
+        intrinsic: [T, B] float32, a reward model's weighted rewards, which are added.
+        extrinsic_weight: factor on the environment's rewards beside them.
 
     Returns:
         this rank's share, [T, B]; advantages are normalized over the job if the config says so.
@@ -35,6 +40,8 @@ def make_batch(
     if reward_normalizer is not None:
         ended = rollout.terminated | rollout.truncated
         rewards = reward_normalizer(rewards, ended, comm)  # collective
+    if intrinsic is not None:
+        rewards = (extrinsic_weight * rewards + intrinsic).astype(np.float32)
     # Step by step on small numbers: nothing for a GPU, from which they come in one transfer.
     advantages, returns = gae(
         torch.from_numpy(rewards),

@@ -20,6 +20,7 @@ from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.episodes import EpisodeTracker
+from ppo_mpi.learning.following import Following, following
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers, outputs_in_rows
 from ppo_mpi.learning.rollout import Rollout
@@ -240,8 +241,9 @@ class Actor:
 class Collector:
     """Fills one rollout after the other, in the same memory."""
 
-    def __init__(self, actor: Actor, rollout_steps: int) -> None:
+    def __init__(self, actor: Actor, rollout_steps: int, keeps_following: bool = False) -> None:
         self.actor = actor
+        self.keeps_following = keeps_following
         spec, action_spec = actor.envs.obs_spec, actor.model.action_spec
         shape = (rollout_steps, len(actor.envs.indices))
         device = actor.device
@@ -269,6 +271,7 @@ class Collector:
         actor, steps = self.actor, len(self.rewards)
         actor.begin(iteration, steps, continue_episodes)
         final: list[tuple[int, int, np.ndarray]] = []
+        last: list[tuple[int, int, np.ndarray]] = []
         with closing(actor.transitions(steps)) as transitions:
             for place, transition in transitions:
                 if actor.normalizer is not None and transition.seen is not None:
@@ -283,12 +286,25 @@ class Collector:
                 self.truncated[place] = result.truncated
                 t = place if isinstance(place, int) else place[0]
                 final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
+                if self.keeps_following:  # behind what was made anew nothing is known
+                    ends = {**result.final_obs, **result.last_obs}.items()
+                    last += [(t, slot, obs) for slot, obs in ends if slot not in result.dropped]
         self._bootstrap(final)
         self._check_finite()
         return Rollout(
             self.obs, self.actions, self.log_probs, self.values, self.next_values,
             self.rewards, self.terminated, self.truncated,
+            self._following(last) if self.keeps_following else None,
         )  # fmt: skip
+
+    def _following(self, last: list[tuple[int, int, np.ndarray]]) -> Following:
+        actor = self.actor
+        obs = actor.obs[:0]
+        if last:
+            raw = np.stack([obs for _, _, obs in last])
+            obs = actor.prepare(raw, [slot for _, slot, _ in last])
+        ended = torch.from_numpy(self.terminated | self.truncated)
+        return following(self.obs, actor.obs, ended, [(t, slot) for t, slot, _ in last], obs)
 
     def _bootstrap(self, final: list[tuple[int, int, np.ndarray]]) -> None:
         """Set next_values: of the next step, or of the true last observation if cut short."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppo_mpi.learning.following import Following
 from ppo_mpi.seeding import generator
 
 
@@ -36,6 +37,8 @@ class Rollout:
     """[T, B] bool."""
     truncated: np.ndarray
     """[T, B] bool."""
+    following: Following | None = None
+    """What followed the observations; only kept for a reward model."""
 
 
 @dataclass(frozen=True)

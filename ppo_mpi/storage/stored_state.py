@@ -49,6 +49,9 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
             checks[name] = (_entries(number, _is_episode), f"{number} episodes by their index")
     if config.learning.normalize_rewards:
         checks["running_returns"] = (_entries(num_envs, is_number), f"{num_envs} numbers by index")
+    if config.rewards.reward_model != "none":
+        pairs = _entries(num_envs, _is_pair)
+        checks["intrinsic_returns"] = (pairs, f"{num_envs} pairs of numbers by index")
     for name, (is_right, expected) in checks.items():
         if name not in state or not is_right(state[name]):
             raise _wrong(checkpoint, name, expected)
@@ -85,6 +88,10 @@ def _is_float(value: Any) -> bool:
 def _is_episode(value: Any) -> bool:
     is_pair = isinstance(value, list) and len(value) == 2
     return is_pair and _is_float(value[0]) and _is_count(value[1])
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
 
 
 def _entries(number: int, is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:

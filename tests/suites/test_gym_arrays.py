@@ -52,6 +52,10 @@ def assert_same_steps(task: str, envs: list[VecEnvs], steps: int) -> int:
             assert first.final_obs.keys() == other.final_obs.keys()
             for slot, obs in first.final_obs.items():
                 np.testing.assert_array_equal(obs, other.final_obs[slot])
+            assert first.last_obs.keys() == other.last_obs.keys()
+            for slot, obs in first.last_obs.items():
+                np.testing.assert_array_equal(obs, other.last_obs[slot])
+                assert obs.dtype == other.last_obs[slot].dtype
     return ended
 
 

@@ -256,3 +256,26 @@ def test_an_agent_learns_an_environment_of_parts_and_is_evaluated_recorded_and_a
     (video,) = record(agent, config)
     assert video.num_frames >= 16
     assert (video.width, video.height) == (128, 64)
+
+
+def test_spaces_that_do_not_fit_are_named() -> None:
+    for space in (
+        spaces.Box(0, 9, (2,), np.int32),
+        spaces.Tuple((spaces.Discrete(2), spaces.Text(3))),
+        spaces.Dict({"a": spaces.Dict({"b": spaces.Sequence(spaces.Discrete(2))})}),
+        spaces.Graph(spaces.Discrete(2), None),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            action_spec("Echo-v0", space)
+        assert str(caught.value) == (
+            f"Echo-v0 has the action space {space}; use an environment with actions that are "
+            "Discrete, MultiDiscrete, MultiBinary, a Box of real numbers, or a Dict or Tuple of "
+            "them"
+        )
+    for space, name in (
+        (spaces.Sequence(spaces.Discrete(3)), "Sequence"),
+        (spaces.Dict({"mission": spaces.Text(3), "x": spaces.Discrete(2)}), "Dict"),
+    ):
+        message = f"Echo-v0 has the observation space {name}.* no vector of fixed length; use"
+        with pytest.raises(ConfigError, match=message):
+            observation_spec("Echo-v0", space)

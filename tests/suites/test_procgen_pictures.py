@@ -21,6 +21,7 @@ SAMPLE = ("coinrun", "starpilot")
 PROGRAM = """
 import hashlib, sys
 import numpy as np
+from ppo_mpi.modes.play import PROCGEN_COMBOS
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.envs import procgen_engine, procgen_pictures
 if sys.argv[1] == "all":
@@ -155,3 +156,14 @@ def test_another_version_of_the_package_loads_all_it_has(tmp_path):
         assert library.pictures == f"{tmp_path}/data/assets/"
     with libraries.for_game("coinrun", other) as again:
         assert again is library
+
+
+def test_the_keys_are_those_of_procgens_own_table():
+    from procgen import ProcgenGym3Env
+
+    envs = ProcgenGym3Env(num=1, env_name="coinrun", rand_seed=0, num_threads=0)
+    engine = [
+        frozenset(key.lower() if len(key) > 1 or key != "Q" else key for key in combo)
+        for combo in envs.get_combos()
+    ]
+    assert list(PROCGEN_COMBOS) == engine

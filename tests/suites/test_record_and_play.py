@@ -20,7 +20,6 @@ from ppo_mpi.agent import load_agent
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.mode_config import RecordConfig
 from ppo_mpi.modes.evaluate import evaluate_agent
-from ppo_mpi.modes.play import PROCGEN_COMBOS
 from ppo_mpi.modes.playback import Player, advance
 from ppo_mpi.modes.record import record
 from ppo_mpi.modes.viewers import ENTER_SCREEN, LEAVE_SCREEN
@@ -283,17 +282,6 @@ def test_play_ends_by_itself_after_its_episodes(runs):
     )  # fmt: skip
     assert program.exit_status() == 0
     assert "episodes watched to their end: 2" in program.shown.partition(LEAVE_SCREEN)[2]
-
-
-def test_the_keys_are_those_of_procgens_own_table(procgen_run):
-    from procgen import ProcgenGym3Env
-
-    envs = ProcgenGym3Env(num=1, env_name="coinrun", rand_seed=0, num_threads=0)
-    engine = [
-        frozenset(key.lower() if len(key) > 1 or key != "Q" else key for key in combo)
-        for combo in envs.get_combos()
-    ]
-    assert list(PROCGEN_COMBOS) == engine
 
 
 def test_a_window_opens_reads_keys_and_closes(procgen_run, runs, tmp_path):

@@ -28,6 +28,9 @@ def assert_equal(result: StepResult, expected: StepResult) -> None:
     assert set(result.final_obs) == set(expected.final_obs)
     for slot, obs in expected.final_obs.items():
         np.testing.assert_array_equal(result.final_obs[slot], obs)
+    assert set(result.last_obs) == set(expected.last_obs)
+    for slot, obs in expected.last_obs.items():
+        np.testing.assert_array_equal(result.last_obs[slot], obs)
 
 
 def actions_of(envs: VecEnvs, step: int) -> np.ndarray:

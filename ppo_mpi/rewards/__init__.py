@@ -1,0 +1,1 @@
+"""Rewards computed from a rollout by a model of its own."""

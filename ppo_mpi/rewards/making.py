@@ -1,0 +1,89 @@
+"""The reward model that a config describes, and its part in a training job."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ppo_mpi.config import TrainConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.learning.rollout import Rollout
+from ppo_mpi.learning.update import Learner
+from ppo_mpi.registry import REWARD_MODELS, lookup
+from ppo_mpi.rewards.base import RewardModel
+from ppo_mpi.rewards.learner import RewardLearner
+from ppo_mpi.seeding import stream_seed
+
+
+def make_reward_model(config: TrainConfig, envs: VecEnvs) -> RewardModel | None:
+    """Make the reward model with the seed's first weights; None if the run has none.
+
+    Raises:
+        ConfigError: it cannot be made for these observations.
+    """
+    name = config.rewards.reward_model
+    if name == "none":
+        return None
+    if envs.obs_spec.parts:
+        raise ConfigError(
+            f"reward_model={name} takes images or vectors, and {config.environment.env} shows both "
+            "together; use an environment that shows one of them, or reward_model=none"
+        )
+    torch.manual_seed(stream_seed(config.job.seed, "reward model"))
+    make = lookup("reward model", REWARD_MODELS, name)
+    model: RewardModel = make(envs.obs_spec, envs.action_spec, config.rewards)
+    return model
+
+
+def make_reward_learner(
+    config: TrainConfig, envs: VecEnvs, learner: Learner, comm: Communicator, on_device: bool
+) -> RewardLearner | None:
+    """Make reward model and optimizer, the same on all ranks; None if the run has none. Collective.
+
+    Args:
+        config: describes them.
+        envs: this rank's.
+        learner: of the policy; its device, threads and size of microbatches are used.
+        comm: the job.
+        on_device: whether an epoch's numbers stay where the model is until its end.
+    """
+    model = make_reward_model(config, envs)
+    if model is None:
+        return None
+    model.to(next(learner.model.parameters()).device)
+    comm.broadcast_module(model)  # collective
+    return RewardLearner(
+        model,
+        envs.indices,
+        config.rewards,
+        config.learning,
+        config.job.seed,
+        learner.workers,
+        learner.microbatch_size,
+        on_device,
+        learner.model.policy.for_suite,
+    )
+
+
+def intrinsic_rewards(
+    learner: RewardLearner | None,
+    rollout: Rollout,
+    weight: float,
+    continue_episodes: bool,
+    comm: Communicator,
+) -> tuple[np.ndarray | None, dict[str, float]]:
+    """Return a rollout's intrinsic rewards [T, B] float32, weighted, and metrics. Collective.
+
+    Args:
+        learner: gives them; without one there are none.
+        rollout: this rank's.
+        weight: of the intrinsic rewards, as it is now.
+        continue_episodes: whether the rollout went on with the last one's episodes.
+        comm: the job.
+    """
+    if learner is None:
+        return None, {}
+    given, metrics = learner.rewards(rollout, continue_episodes, comm)  # collective
+    return weight * given, metrics
