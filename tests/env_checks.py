@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes.util
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 
 from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
 
 Make = Callable[[Sequence[int], int], VecEnvs]
 """(whole-job indices, seed) -> environments."""
+
+needs_egl = pytest.mark.skipif(
+    not ctypes.util.find_library("EGL") and not ctypes.util.find_library("OSMesa"),
+    reason="MuJoCo needs libegl1 and libgl1-mesa-dri to draw",
+)
 
 
 def random_actions(envs: VecEnvs, num_steps: int, seed: int = 0) -> np.ndarray:

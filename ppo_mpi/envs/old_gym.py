@@ -95,26 +95,27 @@ class Randomness:
     """Python's and numpy's global random numbers, of which each environment has its own."""
 
     def __init__(self, seed: int) -> None:
-        """Begin as ``random.seed(seed)`` and ``numpy.random.seed(seed)`` would."""
+        """Begin with streams that belong to this seed."""
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
         """Begin anew."""
         self._python = random.Random(seed).getstate()
-        self._numpy = np.random.RandomState(seed % 2**32).get_state()
+        self._numpy = np.random.MT19937(seed)
 
     def __enter__(self) -> None:
         """Let what runs now draw from these numbers."""
-        self._others = random.getstate(), np.random.get_state()
+        # numpy's generator is exchanged: to copy its state takes a hundred times as long.
+        self._others = random.getstate(), np.random.get_bit_generator()
         random.setstate(self._python)
-        np.random.set_state(self._numpy)
+        np.random.set_bit_generator(self._numpy)
 
     def __exit__(self, *_: object) -> None:
         """Keep how far they are, and give the process back its own."""
-        self._python, self._numpy = random.getstate(), np.random.get_state()
+        self._python = random.getstate()
         python, of_numpy = self._others
         random.setstate(python)
-        np.random.set_state(of_numpy)
+        np.random.set_bit_generator(of_numpy)
 
 
 class OldEnv:

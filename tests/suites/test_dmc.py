@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("dm_control")
 
 from dm_control import suite
-from env_checks import assert_goes_on_exactly, assert_streams_by_index, random_actions
+from env_checks import assert_goes_on_exactly, assert_streams_by_index, needs_egl, random_actions
 
 from ppo_mpi.envs import mujoco_rendering
 from ppo_mpi.envs.base import Box, ObservationSpec, VecEnvs
@@ -111,6 +111,7 @@ def test_a_slow_tasks_episode_goes_on_exactly() -> None:
     )
 
 
+@needs_egl
 def test_states_of_pixels_go_on_exactly() -> None:
     assert_goes_on_exactly(
         lambda indices, seed: make("reacher/easy", indices, seed, "time_limit=0.3", *PIXELS),
@@ -148,6 +149,7 @@ def test_damaged_states_and_those_of_others_are_refused_before_anything_changes(
     np.testing.assert_array_equal(envs.observe(), shown)
 
 
+@needs_egl
 def test_pixels_are_what_the_camera_sees() -> None:
     envs = make("cartpole/balance", [0, 1], 3, *PIXELS, "frame_skip=4")
     assert envs.obs_spec == ObservationSpec((32, 32, 3), "uint8")
@@ -173,6 +175,7 @@ def test_an_action_is_held_and_its_rewards_are_added() -> None:
     assert result.rewards[0] > 0
 
 
+@needs_egl
 def test_frames_are_pictures_of_each_slot() -> None:
     envs = make("walker/walk", [0, 1], render=True)
     envs.reset()

@@ -14,7 +14,7 @@ pytest.importorskip("mujoco")
 
 import gymnasium
 import yaml
-from env_checks import assert_goes_on_exactly, assert_streams_by_index, random_actions
+from env_checks import assert_goes_on_exactly, assert_streams_by_index, needs_egl, random_actions
 from jobs import run_job
 
 from ppo_mpi.cli import parse_command
@@ -99,6 +99,7 @@ def test_nothing_is_printed_nor_written_by_mujoco(
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_egl
 def test_frames_are_pictures() -> None:
     envs = make("HalfCheetah-v5", [0, 1], render=True)
     envs.reset()
