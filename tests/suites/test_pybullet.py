@@ -34,7 +34,8 @@ QUICK = {
     "MinitaurBulletEnv-v0": 12,
     "RacecarBulletEnv-v0": 8,
 }
-# Each with the steps of the check.
+# Each with the steps of the check. HumanoidFlagrunHarderBulletEnv-v0 is missing: now and then Bullet
+# itself calculates its flying cube's contacts differently (in 1 of 150 runs of 60 steps).
 SLOW = {
     "CartPoleContinuousBulletEnv-v0": 50, "MinitaurBulletDuckEnv-v0": 12,
     "RacecarZedBulletEnv-v0": 3, "KukaCamBulletEnv-v0": 4, "KukaDiverseObjectGrasping-v0": 9,
@@ -42,7 +43,7 @@ SLOW = {
     "ReacherBulletEnv-v0": 40, "PusherBulletEnv-v0": 20, "ThrowerBulletEnv-v0": 20,
     "Walker2DBulletEnv-v0": 50, "HalfCheetahBulletEnv-v0": 50, "AntBulletEnv-v0": 50,
     "HumanoidBulletEnv-v0": 30, "HumanoidFlagrunBulletEnv-v0": 30,
-    "HumanoidFlagrunHarderBulletEnv-v0": 30, "HumanoidDeepMimicWalkBulletEnv-v1": 4,
+    "HumanoidDeepMimicWalkBulletEnv-v1": 4,
     "HumanoidDeepMimicBackflipBulletEnv-v1": 4,
 }  # fmt: skip
 ALL = QUICK | SLOW
