@@ -34,7 +34,7 @@ QUICK = {
     "MinitaurBulletEnv-v0": 12,
     "RacecarBulletEnv-v0": 8,
 }
-# Each with the steps of the check. HumanoidFlagrunHarderBulletEnv-v0 is missing: now and then Bullet
+# Each with the steps of the check. HumanoidFlagrunHarderBulletEnv-v0 is missing: at times Bullet
 # itself calculates its flying cube's contacts differently (in 1 of 150 runs of 60 steps).
 SLOW = {
     "CartPoleContinuousBulletEnv-v0": 50, "MinitaurBulletDuckEnv-v0": 12,
