@@ -18,7 +18,7 @@ X86 = 'platform_machine in "x86_64 AMD64"'
 LINUX_X86 = 'sys_platform == "linux" and platform_machine == "x86_64"'
 
 INSTALL_REQUIRES = [
-    'numpy>=1.23,<2; python_version < "3.13"',  # procgen and gym 0.26 break or refuse numpy 2
+    'numpy>=1.24,<2; python_version < "3.13"',  # procgen and gym 0.26 break or refuse numpy 2
     'numpy>=2.1; python_version >= "3.13"',
     "torch>=2.4",  # Adam in one kernel on the processor
     "mpi4py>=4.0",  # finds the MPI library when it runs: MPICH, Open MPI, a cluster's own

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ppo_mpi.seeding import generator, stream_seed
 from ppo_mpi.snapshot import check_fits, load_moments
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ppo_mpi.storage.run_folder import find_run
-from ppo_mpi.storage.stored_config import check_environment, stored_config
+from ppo_mpi.storage.stored_config import check_environment, check_named, stored_config
 from ppo_mpi.storage.stored_state import check_state
 from ppo_mpi.suites import make_envs
 
@@ -115,20 +116,31 @@ class Agent:
 
 
 def agent_from_checkpoint(
-    checkpoint: Checkpoint, device: torch.device, precision: str = "auto"
+    checkpoint: Checkpoint,
+    device: torch.device,
+    precision: str = "auto",
+    named: Mapping[str, Any] | None = None,
 ) -> Agent:
     """Make the agent that a verified checkpoint holds.
 
     Nothing in the checkpoint is trusted: it is compared with what its config describes before
     anything is made of it.
 
+    Args:
+        checkpoint: verified.
+        device: where it acts.
+        precision: auto, float32 or bfloat16.
+        named: ``env`` and ``env_kwargs`` as the user named them; empty or absent if not.
+
     Raises:
         CheckpointError: the checkpoint does not fit the config it carries, or the config names
-            an environment that would import a module of its own.
+            an environment that would import a module and that the user did not name.
+        ConfigError: the user named another environment than the run has.
     """
     keep_big_blocks()
     config = stored_config(checkpoint)
-    check_environment(config, {}, f"the checkpoint {checkpoint.path}")
+    check_named(config, named or {}, checkpoint.path.parent)
+    check_environment(config, named or {}, f"the checkpoint {checkpoint.path}")
     check_state(checkpoint, config)
     check_fits(config, checkpoint)
     config = with_values(config, {"precision": precision})
@@ -162,6 +174,8 @@ def load_agent(
     checkpoint_dir: str = "checkpoints",
     device: str = "auto",
     precision: str = "auto",
+    env: str = "",
+    env_kwargs: Sequence[str] = (),
 ) -> Agent:
     """Load an agent on one process.
 
@@ -170,11 +184,15 @@ def load_agent(
         checkpoint_dir: the folder of the runs.
         device: auto, cpu or cuda.
         precision: auto, float32 or bfloat16.
+        env: the run's environment, where that is code of the user's own.
+        env_kwargs: its arguments, where they are more than numbers and plain words.
 
     Raises:
         CheckpointError: there is no such run, or no whole checkpoint.
+        ConfigError: the run has another environment.
     """
     checkpoint, warnings = read_run(run, checkpoint_dir)
     for warning in warnings:
         print(warning)
-    return agent_from_checkpoint(checkpoint, choose_device(device, 0), precision)
+    named = {"env": env, "env_kwargs": tuple(env_kwargs)}
+    return agent_from_checkpoint(checkpoint, choose_device(device, 0), precision, named)

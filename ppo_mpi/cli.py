@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
+from importlib.machinery import PathFinder
 from typing import Any
 
 import ppo_mpi
@@ -19,6 +22,7 @@ from ppo_mpi.cli_values import (
 )
 from ppo_mpi.cli_words import Kind, Setting, split_words
 from ppo_mpi.config import TrainConfig, flatten, with_values
+from ppo_mpi.env_names import renamed
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import (
     DoctorConfig,
@@ -252,7 +256,10 @@ def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
     default_env = TrainConfig().environment.env
     layers = merge(typed, options.config, options.preset, known, default_env)
     config = build_config(TrainConfig, layers.values)
-    config = with_values(config, {"env": canonical_env(config.environment.env)})
+    named = config.environment.env
+    config = with_values(config, {"env": canonical_env(named)})
+    if note := renamed(named.removeprefix("gym:"))[1]:
+        notes = [*notes, note]
     config.validate(world_size=1)
     values = flatten(config)
     if layers.preset and not options.preset:
@@ -293,9 +300,6 @@ def _other_command(mode: str, settings: Sequence[Setting], notes: list[str]) -> 
     known = config_fields(config_class)
     typed: dict[str, Sourced] = {}
     for setting in settings:
-        if setting.key == "env" and "run" in known:
-            remedy = "an agent is shown in its run's environment; leave it out"
-            raise ConfigError(f"{mode} has no setting {_shown(setting)}: {remedy}")
         typed[resolve(setting.key, _shown(setting), known)] = Sourced(setting.values, COMMAND_LINE)
     config: Any = build_config(config_class, typed)
     validate = getattr(config, "validate", None)
@@ -319,12 +323,27 @@ def canonical_env(env: str) -> str:
     """Return ``suite:task``; ``coinrun`` and ``procgen:coinrun`` then compare equal.
 
     Raises:
-        ConfigError: the suite or the Procgen game is unknown, or a plain word is neither a
-            Procgen game nor looks like a Gymnasium id.
+        ConfigError: the suite, the module or the Procgen game is unknown, or a plain word is
+            neither a Procgen game nor looks like a Gymnasium id.
     """
     suite, task = registry.split_env_name(env)
     if suite == "gym" and ":" not in env and not re.search(r"[A-Z]|-v\d+$", task):
         # Gymnasium's own ids have capitals or a version; a word such as coinrn has neither.
         message = registry.unknown_name("environment", env, registry.PROCGEN_GAMES)
         raise ConfigError(f"{message}; or a Gymnasium id such as CartPole-v1")
+    if suite == "user" and not _is_module(task):
+        module = task.partition(":")[0].partition(".")[0]
+        message = registry.unknown_name("environment suite", module, registry.SUITES)
+        raise ConfigError(
+            f"env={env}: there is neither a suite nor a module {module}; "
+            f"{message.partition('; ')[2]}; for an environment of your own, be in the folder that "
+            "holds its module, or install it"
+        )
     return f"{suite}:{task}"
+
+
+def _is_module(task: str) -> bool:
+    """Return whether the outermost module of ``package.module:callable`` is there."""
+    top = task.partition(":")[0].partition(".")[0]
+    places = [os.getcwd(), *sys.path]
+    return top in sys.modules or PathFinder.find_spec(top, places) is not None

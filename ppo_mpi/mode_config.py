@@ -19,6 +19,10 @@ class EvaluateConfig:
     run: str = ""
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
+    env: str = ""
+    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    env_kwargs: tuple[str, ...] = ()
+    """The run's arguments of its environment, where they are more than numbers and plain words."""
     episodes: int = 200
     """Episodes on each set of levels, over all ranks; with 200 the 95 % interval of a success
     rate is at most 7 percent wide on either side."""
@@ -71,6 +75,10 @@ class RecordConfig:
     run: str = ""
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
+    env: str = ""
+    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    env_kwargs: tuple[str, ...] = ()
+    """The run's arguments of its environment, where they are more than numbers and plain words."""
     episodes: int = 1
     """Episodes to record in each place of the grid."""
     seconds: float = 0.0
@@ -133,6 +141,10 @@ class PlayConfig:
     run: str = ""
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
+    env: str = ""
+    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    env_kwargs: tuple[str, ...] = ()
+    """The run's arguments of its environment, where they are more than numbers and plain words."""
     terminal: bool = False
     """Whether to draw in the terminal even where there is a display; without this a window is
     opened where there is a display, else the terminal is drawn in, else a video is written."""

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
+from ppo_mpi.env_names import split_name
 from ppo_mpi.errors import ConfigError
 
 ALGORITHMS = {
@@ -27,9 +28,13 @@ REWARD_MODELS = {
     "rnd": "ppo_mpi.rewards.rnd:Rnd",
 }
 SUITES = {
+    "dmc": "ppo_mpi.envs.dmc:make_envs",
     "gym": "ppo_mpi.envs.gym_control:make_envs",
+    "oldgym": "ppo_mpi.envs.old_gym:make_envs",
     "probe": "ppo_mpi.envs.probe:make_envs",
     "procgen": "ppo_mpi.envs.procgen:make_envs",
+    "pybullet": "ppo_mpi.envs.pybullet:make_envs",
+    "user": "ppo_mpi.envs.user:make_envs",
 }
 PROCGEN_GAMES = (
     "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
@@ -43,6 +48,10 @@ DEFAULT_PRESETS = {
     "gym:LunarLander-v3": "lunarlander",
     "procgen": "procgen-easy",
     "gym": "gym-control",
+    "dmc": "gym-control",
+    "oldgym": "gym-control",
+    "pybullet": "gym-control",
+    "user": "gym-control",
     "probe": "probe",
 }
 
@@ -70,16 +79,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 def split_env_name(env: str) -> tuple[str, str]:
     """Return (suite, task): ``"coinrun"`` and ``"procgen:coinrun"`` are the same.
 
-    A name without a suite is a Procgen game if there is one of that name, else a Gymnasium id.
+    The rules are those of ``env_names``.
 
     Raises:
-        ConfigError: the suite or the Procgen game is unknown.
+        ConfigError: the Procgen game is unknown.
     """
-    suite, colon, task = env.partition(":")
-    if not colon:
-        suite, task = ("procgen", env) if env in PROCGEN_GAMES else ("gym", env)
-    if suite not in SUITES:
-        raise ConfigError(unknown_name("environment suite", suite, SUITES))
+    suite, task = split_name(env, SUITES, PROCGEN_GAMES)
     if suite == "procgen" and task not in PROCGEN_GAMES:
         raise ConfigError(unknown_name("Procgen game", task, PROCGEN_GAMES))
     return suite, task

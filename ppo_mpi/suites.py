@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.envs.base import VecEnvs
-from ppo_mpi.registry import SUITES, lookup, split_env_name
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.registry import SUITES, lookup, split_env_name, unknown_name
+from ppo_mpi.settings.procgen import ProcgenConfig
+
+WITH_ARGUMENTS = ("dmc", "gym", "oldgym", "pybullet", "user")
+"""Suites whose environments are made with ``env_kwargs``."""
 
 
 def make_envs(
@@ -51,10 +56,34 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
         config: all settings.
         suite: a key of ``SUITES``.
         held_out: whether on all levels instead of the training levels, where there are levels.
+
+    Raises:
+        ConfigError: the environment takes no ``env_kwargs``, but some were given.
     """
     if suite == "procgen":
+        _refuse_procgen_kwargs(config.environment.env_kwargs)
         procgen = config.procgen
         return vars(replace(procgen, num_levels=0, start_level=0) if held_out else procgen).copy()
-    if suite == "gym":
-        return {"env_kwargs": config.environment.env_kwargs}
+    env_kwargs = config.environment.env_kwargs
+    if suite in WITH_ARGUMENTS:
+        return {"env_kwargs": env_kwargs}
+    if env_kwargs:
+        raise ConfigError(f"env_kwargs={' '.join(env_kwargs)!r}: the suite {suite} takes none")
     return {}
+
+
+def _refuse_procgen_kwargs(env_kwargs: Sequence[str]) -> None:
+    """Refuse arguments for Procgen, whose options are settings.
+
+    Raises:
+        ConfigError: there are some; the message names the settings to use.
+    """
+    known = {f.name for f in fields(ProcgenConfig)}
+    for item in env_kwargs:
+        name, _, value = item.partition("=")
+        if name in known:
+            option = f"--{name.replace('_', '-')} {value}"
+            raise ConfigError(
+                f"env_kwargs={item!r}: Procgen's options are settings of their own; use {option}"
+            )
+        raise ConfigError(f"env_kwargs={item!r}: {unknown_name('Procgen option', name, known)}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ppo_mpi.envs import gym_state
 from ppo_mpi.envs.base import StepResult, VecEnvs
-from ppo_mpi.envs.gym_making import make_env, parse_env_kwargs, quiet
+from ppo_mpi.envs.gym_making import Make, make_env, parse_env_kwargs, quiet
 from ppo_mpi.envs.gym_spaces import (
     action_spec,
     flat_observation,
@@ -54,9 +54,8 @@ def make_envs(
             cannot use.
         MissingPackageError: the environment needs a package that is not installed.
     """
-    arguments = {name: value for name, value in options.items() if name != "restart_failed"}
+    env_kwargs = parse_env_kwargs(options)
     restart_failed = bool(options.get("restart_failed"))
-    env_kwargs = parse_env_kwargs(arguments)
     kind = GymEnvs
     if indices and not render and _step_as_arrays(task, env_kwargs):
         from ppo_mpi.envs.gym_arrays import ArrayEnvs
@@ -107,7 +106,21 @@ class GymEnvs(VecEnvs):
         render: bool,
         env_kwargs: Mapping[str, Any],
         restart_failed: bool = False,
+        make: Make = make_env,
     ) -> None:
+        """Make the environments.
+
+        Args:
+            env_id: what they are called.
+            indices: whole-job numbers, may be empty.
+            seed: the job's seed.
+            stream: what they are for; part of the key of their streams.
+            render: whether ``render`` will be called.
+            env_kwargs: arguments of the environment.
+            restart_failed: whether one that raises is made anew.
+            make: makes one, from another package for example.
+        """
+        self._make = make
         self.indices = tuple(indices)
         self._seed, self._stream, self._env_kwargs = seed, stream, env_kwargs
         self._restart_failed = restart_failed
@@ -118,7 +131,7 @@ class GymEnvs(VecEnvs):
         self._id = env_id
         self._render = render
         # A rank without environments still has to know the spaces.
-        made = [make_env(env_id, env_kwargs, render) for _ in self.indices or (0,)]
+        made = [make(env_id, env_kwargs, render) for _ in self.indices or (0,)]
         self._obs_space, self._action_space = made[0].observation_space, made[0].action_space
         self.obs_spec = observation_spec(env_id, self._obs_space)
         self._is_vector = self._is_box() and not self.obs_spec.is_image
@@ -275,7 +288,7 @@ class GymEnvs(VecEnvs):
     def _make_anew(self, slot: int) -> None:
         with contextlib.suppress(Exception):  # it is broken already
             self._envs[slot].close()
-        self._envs[slot] = make_env(self._id, self._env_kwargs, self._render)
+        self._envs[slot] = self._make(self._id, self._env_kwargs, self._render)
         self.restarts += 1
         self._failures[slot] += 1
 

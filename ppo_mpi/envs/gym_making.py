@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import yaml
 
+from ppo_mpi.envs.mujoco_rendering import choose_renderer
+from ppo_mpi.envs.silence import hush_mujoco
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
 
@@ -21,19 +23,22 @@ EXTRAS = {
     "mujoco": "mujoco",
 }
 
+Make = Callable[[str, Mapping[str, Any], bool], Any]
+"""(name, arguments, whether it draws frames) -> one environment as ``GymEnvs`` uses it."""
+
 
 def parse_env_kwargs(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the environment from ``options["env_kwargs"]``.
 
     Args:
-        options: ``env_kwargs`` is a sequence of "key=value", each value as in YAML, except that
-            5e-4 is a number here.
+        options: of a suite; ``env_kwargs`` is a sequence of "key=value", each value as in YAML,
+            except that 5e-4 is a number here.
 
     Raises:
         ConfigError: an item is not of that form, or an option is unknown.
     """
     for name in options:
-        if name != "env_kwargs":
+        if name not in ("env_kwargs", "restart_failed"):
             raise ConfigError(unknown_name("Gymnasium option", name, ["env_kwargs"]))
     kwargs = {}
     for item in options.get("env_kwargs", ()):
@@ -68,6 +73,12 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
         ) from error
     arguments = {**env_kwargs, "render_mode": "rgb_array"} if render else dict(env_kwargs)
     error_types = gymnasium.error
+    spec = gymnasium.registry.get(env_id)
+    is_mujoco = "mujoco" in str(spec and spec.entry_point)
+    if is_mujoco:
+        if render:
+            choose_renderer(env_id)
+        hush_mujoco()
     with quiet():
         try:
             return gymnasium.make(env_id, disable_env_checker=True, **arguments)

@@ -1,4 +1,9 @@
-"""Saves and restores Gymnasium environments whose whole state is known: classic control.
+"""Saves and restores environments whose whole state is known.
+
+These are Gymnasium's classic control and MuJoCo, and all that have the methods
+``save_episode()``, which returns what JSON can hold or None, and ``load_episode(state)``, which
+raises ValueError for a state that it cannot take; ``check_episode(state)``, which they may have,
+raises so without changing anything.
 
 A state is JSON. Numbers keep their type and, as JSON writes the shortest text that reads back
 equal, their bits; so a restored environment goes on exactly.
@@ -13,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ppo_mpi.envs import mujoco_state
 from ppo_mpi.errors import CheckpointError
 
 FORMAT = 1
@@ -43,8 +49,8 @@ class SavedEnv:
     """A state that was read and checked."""
 
     attributes: Mapping[str, Any]
-    generator: Mapping[str, Any]
-    """State of numpy's bit generator."""
+    generator: Mapping[str, Any] | None
+    """State of numpy's bit generator; None where the environment has none."""
     elapsed_steps: int | None
     """Steps of the episode by the time limit; None without a limit."""
     obs: np.ndarray
@@ -52,12 +58,14 @@ class SavedEnv:
     """The seed of the next reset, if one was assigned."""
     failures: int = 0
     """How often the environment has raised and was made anew."""
+    episode: Any = None
+    """What the environment's own ``save_episode`` gave."""
 
 
 def get_state(
     env: Any, env_id: str, obs: np.ndarray, next_seed: int | None, failures: int = 0
 ) -> bytes | None:
-    """Return the state of one environment as JSON, or None if it is not of a savable class.
+    """Return the state of one environment as JSON, or None if it cannot be saved.
 
     Args:
         env: the environment with its wrappers.
@@ -66,18 +74,24 @@ def get_state(
         next_seed: the seed of its next reset, if one was assigned.
         failures: how often it has raised and was made anew.
     """
-    kind = class_name(env)
-    if kind not in SAVABLE or not wrappers_are_known(env):
+    kind, own = class_name(env), own_episode(env)
+    if (own is None and kind not in SAVABLE) or not wrappers_are_known(env):
         return None
-    limit = time_limit(env)
+    episode = None if own is None else own.save_episode()
+    if own is not None and episode is None:
+        return None
+    limit, generator = time_limit(env), _generator(env)
     state = {
         "format": FORMAT,
         "env": env_id,
         "class": kind,
-        "attributes": {name: _encode(getattr(env.unwrapped, name)) for name in SAVABLE[kind]},
-        "generator": env.unwrapped.np_random.bit_generator.state,
+        "attributes": {
+            name: encode(getattr(env.unwrapped, name)) for name in SAVABLE.get(kind, ())
+        },
+        "episode": episode,
+        "generator": None if generator is None else generator.bit_generator.state,
         "elapsed_steps": None if limit is None else limit._elapsed_steps,
-        "obs": _encode(obs),
+        "obs": encode(obs),
         "next_seed": next_seed,
         "failures": failures,
     }
@@ -105,21 +119,23 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
         if found != expected:
             shown = str(found)[:200]
             raise CheckpointError(f"{whose} is {shown}, this environment {expected}")
-        if expected[2] not in SAVABLE:
-            raise CheckpointError(f"{whose} is one of {env_id}, which cannot be restored")
-        generator = saved["generator"]
+        episode = saved.get("episode")
+        _check_episode(env, env_id, episode, whose)
+        generator, present = saved["generator"], _generator(env)
         # A generator of the same kind says whether it would take the state.
-        type(env.unwrapped.np_random.bit_generator)().state = generator
+        if present is not None:
+            type(present.bit_generator)().state = generator
         parsed = SavedEnv(
             {
-                name: _checked(name, _decode(saved["attributes"][name]), size)
-                for name, size in SAVABLE[expected[2]].items()
+                name: _checked(name, decode(saved["attributes"][name]), size)
+                for name, size in SAVABLE.get(expected[2], {}).items()
             },
             generator,
             _count_or_none("elapsed_steps", saved["elapsed_steps"]),
-            np.asarray(_decode(saved["obs"])),
+            np.asarray(decode(saved["obs"])),
             _count_or_none("next_seed", saved["next_seed"]),
             _count_or_none("failures", saved.get("failures", 0)) or 0,
+            episode,
         )
     except RecursionError as error:
         raise CheckpointError(f"{whose} is damaged: it is nested too deeply") from error
@@ -140,14 +156,54 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
     return parsed
 
 
+def _check_episode(env: Any, env_id: str, episode: Any, whose: str) -> None:
+    own = own_episode(env)
+    if own is None and class_name(env) not in SAVABLE:
+        raise CheckpointError(f"{whose} is one of {env_id}, which cannot be restored")
+    if (own is None) != (episode is None):
+        raise CheckpointError(f"{whose} was not saved in the way of {env_id}")
+    if own is not None and hasattr(own, "check_episode"):
+        own.check_episode(episode)
+
+
 def apply_state(env: Any, saved: SavedEnv) -> None:
-    """Put a checked state into an environment, which has been reset before."""
+    """Put a checked state into an environment, which has been reset before.
+
+    Raises:
+        CheckpointError: the environment itself refuses it.
+    """
+    own, generator = own_episode(env), _generator(env)
+    if own is not None:
+        try:
+            own.load_episode(saved.episode)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{class_name(env)} does not take its saved episode: {error}; go on from an "
+                "earlier checkpoint, or with the environment that wrote it"
+            ) from error
     for name, value in saved.attributes.items():
         setattr(env.unwrapped, name, value)
-    env.unwrapped.np_random.bit_generator.state = saved.generator
+    if generator is not None:
+        generator.bit_generator.state = saved.generator
     limit = time_limit(env)
     if limit is not None:
         limit._elapsed_steps = saved.elapsed_steps
+
+
+def own_episode(env: Any) -> Any:
+    """Return what has ``save_episode`` and ``load_episode`` for an environment; None if nothing."""
+    inner = env.unwrapped
+    if hasattr(inner, "save_episode") and hasattr(inner, "load_episode"):
+        return inner
+    if class_name(env).startswith(mujoco_state.GYM_CLASSES):
+        return mujoco_state.GymEpisode(inner)
+    return None
+
+
+def _generator(env: Any) -> Any:
+    """Return numpy's generator that an environment draws from; None if it has none."""
+    generator = getattr(env.unwrapped, "np_random", None)
+    return generator if hasattr(generator, "bit_generator") else None
 
 
 def class_name(env: Any) -> str:
@@ -180,19 +236,19 @@ def time_limit(env: Any) -> Any:
     return limits[0] if limits else None
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
     """Return the value as JSON that remembers numpy's types and tuples."""
     if isinstance(value, np.ndarray):
         return {"array": value.ravel().tolist(), "dtype": value.dtype.str, "shape": value.shape}
     if isinstance(value, np.generic):
         return {"scalar": value.item(), "dtype": value.dtype.str}
     if isinstance(value, tuple):
-        return {"tuple": [_encode(item) for item in value]}
+        return {"tuple": [encode(item) for item in value]}
     return value
 
 
-def _decode(value: Any) -> Any:
-    """Return what ``_encode`` was given."""
+def decode(value: Any) -> Any:
+    """Return what ``encode`` was given."""
     if isinstance(value, dict) and "tuple" in value:
         return tuple(_decode_item(item) for item in value["tuple"])
     return _decode_item(value)

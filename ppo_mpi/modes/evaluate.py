@@ -254,7 +254,8 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
         comm, lambda: read_run(config.run, config.checkpoint_dir)
     )  # collective
     device = choose_device(config.device, comm.local_rank)
-    agent = agent_from_checkpoint(checkpoint, device, config.precision)
+    named = {"env": config.env, "env_kwargs": config.env_kwargs}
+    agent = agent_from_checkpoint(checkpoint, device, config.precision, named)
     if comm.is_root:
         for warning in warnings:
             print(warning)

@@ -41,7 +41,9 @@ def load_watched_agent(config: RecordConfig | PlayConfig) -> Agent:
     """
     config.validate()
     set_threads(config.threads, Communicator().node_affinities, 0)
-    return load_agent(config.run, config.checkpoint_dir, config.device, "float32")
+    return load_agent(
+        config.run, config.checkpoint_dir, config.device, "float32", config.env, config.env_kwargs
+    )
 
 
 @dataclass(frozen=True)

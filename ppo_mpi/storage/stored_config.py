@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ppo_mpi.config import TrainConfig, sections, with_values
@@ -129,10 +130,11 @@ def _is_too_large(name: str, value: Any) -> bool:
 def check_environment(config: TrainConfig, typed: Mapping[str, Any], whose: str) -> None:
     """Refuse a stored environment that would let a stranger run code or open files.
 
-    A Gymnasium id ``module:Name-v0`` imports the module, and an environment's arguments may name
-    files. What the user typed the same is the user's own wish. A module that has been imported
-    already runs nothing more, and the environment variable ``PPO_MPI_TRUSTED_MODULES`` names
-    those that the user trusts. Of the arguments, numbers and plain words pass.
+    A Gymnasium id ``module:Name-v0`` imports the module, ``module:callable`` calls the callable as
+    well, and an environment's arguments may name files. What the user typed the same is the
+    user's own wish. The environment variable ``PPO_MPI_TRUSTED_MODULES`` names the modules and
+    the callables (``module:callable``) that the user trusts; a module that has been imported
+    already runs nothing more. Of the arguments, numbers and plain words pass.
 
     Args:
         config: from a checkpoint.
@@ -143,26 +145,59 @@ def check_environment(config: TrainConfig, typed: Mapping[str, Any], whose: str)
         CheckpointError: it is refused; the message says how to allow it.
     """
     env = config.environment.env
-    suite, task = split_env_name(env)
-    if suite == "gym" and ":" in task and not _is_typed(env, typed):
-        module = task.partition(":")[0]
+    code = _code_of(env)
+    if code and not _is_typed(env, typed):
         trusted = os.environ.get(TRUSTED_MODULES, "").split(",")
-        if module not in sys.modules and module not in trusted:
+        # Having been imported says nothing of a callable: os.system is there in every process.
+        if code not in trusted and (":" in code or code not in sys.modules):
+            what = "called" if ":" in code else "imported"
             raise CheckpointError(
-                f"{whose} names the environment {env}, for which the module {module} would be "
-                f"imported; if you trust that module, set {TRUSTED_MODULES}={module} "
-                f"(or train it by its name: train {env})"
+                f"{whose} names the environment {env}, for which {code} would be {what}; if you "
+                f"trust it, name it yourself: --env {env} (or set {TRUSTED_MODULES}={code})"
             )
     kwargs = config.environment.env_kwargs
-    if tuple(typed.get("env_kwargs", ())) == kwargs:
+    if kwargs == tuple(typed.get("env_kwargs", ())):
         return
     for item in kwargs:
         is_plain = _PLAIN_KWARG.fullmatch(item) and not _HIDDEN_FILE.search(item)
         if not is_plain or item.count("[") > _MAX_BRACKETS:
             raise CheckpointError(
                 f"{whose} carries env_kwargs={item[:80]!r}, which is neither a number nor a plain "
-                f"word; if you trust it, train with --env-kwargs {item[:80]!r} yourself"
+                f"word; if you trust it, name it yourself: --env-kwargs {item[:80]!r}"
             )
+
+
+def _code_of(env: str) -> str:
+    """Return what an environment's name imports or calls of others' code; empty if nothing."""
+    suite, task = split_env_name(env)
+    if suite == "user":
+        return task
+    return task.partition(":")[0] if ":" in task else ""
+
+
+def check_named(config: TrainConfig, named: Mapping[str, Any], run: Path) -> None:
+    """Refuse another environment, or other arguments, than the run was trained with.
+
+    Args:
+        config: of the run.
+        named: ``env`` and ``env_kwargs`` as the user named them; empty if not.
+        run: the run's folder, for the message.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    environment = config.environment
+    env, kwargs = named.get("env"), tuple(named.get("env_kwargs", ()))
+    if env and split_env_name(env) != split_env_name(environment.env):
+        raise ConfigError(
+            f"env={env}, but {run} was trained in {environment.env}, and an agent is shown in its "
+            "run's environment; leave it out"
+        )
+    if kwargs and kwargs != environment.env_kwargs:
+        raise ConfigError(
+            f"env_kwargs={' '.join(kwargs)!r}, but {run} was trained with "
+            f"{' '.join(environment.env_kwargs)!r}; leave it out"
+        )
 
 
 def _is_typed(env: str, typed: Mapping[str, Any]) -> bool:

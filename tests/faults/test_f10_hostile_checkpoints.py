@@ -170,7 +170,10 @@ SIGNED: dict[str, Callable[[Path], None]] = {
     "a huge critic": set_config(value_hidden_sizes=[10**9], shared_torso=False),
     "a billion channels": set_config(conv_channels=[10**9]),
     "a module to import": set_config(env="gym:antigravity:Evil-v0"),
-    "an unknown suite": set_config(env="os:system"),
+    "a module to import by the old gym": set_config(env="oldgym:antigravity:Evil-v0"),
+    "a function to call": set_config(env="os:system", env_kwargs=["command=touch pwned"]),
+    "a function of the user's": set_config(env="user:builtins:open", env_kwargs=["file=pwned"]),
+    "an unknown suite": set_config(env="procgn:coinrun"),
 }
 # Attacks on what only training reads.
 TRAINING: dict[str, Callable[[Path], None]] = {
@@ -215,7 +218,7 @@ def check_refused(done: subprocess.CompletedProcess[str], folder: Path) -> None:
 
 
 ALL = {**dict.fromkeys(UNSIGNED, False), **dict.fromkeys(SIGNED, True)}
-SAMPLE = ("a pickle for a model", "a huge layer", "a module to import")
+SAMPLE = ("a pickle for a model", "a huge layer", "a module to import", "a function to call")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ ROWS = {
             "config",
             "mode_config",
             "settings",
+            "env_names",
             "registry",
             "seeding",
             "errors",
@@ -52,15 +53,19 @@ ROWS = {
 # Package -> the files that may import it, inside a function. Nothing else needs it to be there.
 OWN_FILES = {
     "mpi4py": ("distributed/communicator.py",),
-    "gymnasium": ("envs/gym_*.py", "envs/atari*.py", "envs/mujoco*.py"),
+    "gymnasium": (
+        *("envs/gym_*.py", "envs/atari*.py", "envs/mujoco*.py", "envs/dmc*.py"),
+        *("envs/old_gym*.py", "envs/user*.py"),
+    ),
     "ale_py": ("envs/atari*.py",),
-    "gym": ("envs/procgen*.py",),
+    "gym": ("envs/procgen*.py", "envs/old_gym*.py", "envs/pybullet*.py"),
     "gym3": ("envs/procgen*.py",),
     "procgen": ("envs/procgen*.py",),
-    "gym_notices": ("__main__.py", "envs/procgen*.py"),
+    "gym_notices": ("__main__.py", "envs/procgen*.py", "envs/old_gym*.py"),
     "dm_control": ("envs/dmc*.py",),
     "pybullet": ("envs/pybullet*.py",),
     "pybullet_envs": ("envs/pybullet*.py",),
+    "pybullet_utils": ("envs/pybullet*.py",),
     "cv2": ("modes/viewers.py", "envs/atari*.py", "envs/wrappers.py"),
     "imageio_ffmpeg": (),  # its import fails beside a new setuptools; its program is found by path
 }

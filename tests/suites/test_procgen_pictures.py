@@ -12,6 +12,7 @@ pytest.importorskip("procgen", reason="procgen is not installed")
 
 from ppo_mpi.envs.procgen_engine import SPECIAL_MODES
 from ppo_mpi.envs.procgen_pictures import FOLDERS, PIXEL, SHOWN, Libraries, slim_copy
+from ppo_mpi.modes.play import PROCGEN_COMBOS
 from ppo_mpi.registry import PROCGEN_GAMES
 
 SAMPLE = ("coinrun", "starpilot")
@@ -21,7 +22,6 @@ SAMPLE = ("coinrun", "starpilot")
 PROGRAM = """
 import hashlib, sys
 import numpy as np
-from ppo_mpi.modes.play import PROCGEN_COMBOS
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.envs import procgen_engine, procgen_pictures
 if sys.argv[1] == "all":

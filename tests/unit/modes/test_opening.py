@@ -86,7 +86,8 @@ def test_a_run_with_a_checkpoint_goes_on_with_its_own_settings(tmp_path: Path) -
 
 
 def test_lists_of_the_checkpoint_are_tuples_again(tmp_path: Path) -> None:
-    config = config_in(tmp_path, hidden_sizes=(3, 4), env_kwargs=("a=1",))
+    own = {"env": "gym:CartPole-v1", "env_kwargs": ("sutton_barto_reward=false",)}
+    config = config_in(tmp_path, hidden_sizes=(3, 4), **own)
     assert resumed_config(save(config, 16_384), {"hidden_sizes": (3, 4)}, config) == config
 
 

@@ -1,0 +1,58 @@
+"""Chooses how MuJoCo draws on a machine without a display, before it draws for the first time.
+
+Training on numbers chooses nothing: a choice that does not work would break ``import mujoco``.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import sys
+from typing import Any
+
+from ppo_mpi.errors import MissingPackageError
+
+CHOICE = "MUJOCO_GL"
+"""Environment variable that MuJoCo, dm_control and Gymnasium read."""
+LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
+"""How to draw into memory -> the library that does it; the first that is there is taken."""
+REMEDY = (
+    "apt install libegl1 libgl1-mesa-dri (or libosmesa6), or set MUJOCO_GL=glfw where there is a "
+    "display"
+)
+
+
+def choose_renderer(env_id: str) -> None:
+    """Set ``MUJOCO_GL`` unless the user has.
+
+    Args:
+        env_id: what is to be drawn, for the message.
+
+    Raises:
+        MissingPackageError: there is no library that draws into memory.
+    """
+    if not os.environ.get(CHOICE):
+        there = [name for name, lib in LIBRARIES.items() if ctypes.util.find_library(lib)]
+        if not there:
+            raise MissingPackageError(
+                f"{env_id} is drawn by MuJoCo, which needs libEGL or libOSMesa here: {REMEDY}"
+            )
+        os.environ[CHOICE] = there[0]
+    os.environ.setdefault("PYOPENGL_PLATFORM", os.environ[CHOICE])
+    _tell_dm_control(sys.modules.get("dm_control._render"))
+
+
+def _tell_dm_control(render: Any) -> None:
+    """Let dm_control draw as chosen; it chose by itself, for a display, if imported before."""
+    importers = {"egl": "_import_egl", "osmesa": "_import_osmesa"}
+    choice = os.environ[CHOICE]
+    if render is not None and choice in importers and choice != render.BACKEND:
+        render.Renderer = getattr(render, importers[choice])()
+        render.BACKEND = choice
+
+
+def cannot_draw(env_id: str, error: Exception) -> MissingPackageError:
+    """Return the error for a renderer that was chosen and failed."""
+    return MissingPackageError(
+        f"{env_id} cannot be drawn with MUJOCO_GL={os.environ.get(CHOICE, '')} ({error}): {REMEDY}"
+    )

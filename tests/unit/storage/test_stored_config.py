@@ -1,0 +1,92 @@
+"""Which environments of a stranger's checkpoint are made, and which only if the user names them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppo_mpi.config import TrainConfig, with_values
+from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.storage.stored_config import TRUSTED_MODULES, check_environment, check_named
+
+CODE = {
+    "user:mine.envs:make_env": "mine.envs:make_env would be called",
+    "mine.envs:make_env": "mine.envs:make_env would be called",
+    "user:os:system": "os:system would be called",  # imported in every process, and yet
+    "gym:mine:Mine-v0": "mine would be imported",
+    "mine:Mine-v0": "mine would be imported",
+    "oldgym:mine:Mine-v0": "mine would be imported",
+}
+
+
+def config_of(env: str, *env_kwargs: str) -> TrainConfig:
+    return with_values(TrainConfig(), {"env": env, "env_kwargs": env_kwargs})
+
+
+def check(stored: str, **typed: Any) -> None:
+    check_environment(config_of(stored), typed, "the checkpoint x")
+
+
+@pytest.mark.parametrize("env", CODE)
+def test_code_of_others_is_run_for_who_names_it_only(env: str) -> None:
+    for typed in ({}, {"env": ""}, {"env": "coinrun"}, {"env": "mine.envs:other"}):
+        with pytest.raises(CheckpointError) as caught:
+            check(env, **typed)
+        assert CODE[env] in str(caught.value)
+        assert f"name it yourself: --env {env} (or set PPO_MPI_TRUSTED_MODULES=" in str(
+            caught.value
+        )
+    check(env, env=env)
+
+
+def test_what_is_trusted_is_named_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUSTED_MODULES, "other,mine.envs:make_env,mine")
+    check("user:mine.envs:make_env")
+    check("gym:mine:Mine-v0")
+    # Trust in a module's ids is none in all that can be called in it.
+    for env in ("user:mine.envs:other", "user:mine:make_env"):
+        with pytest.raises(CheckpointError, match="would be called"):
+            check(env)
+
+
+def test_a_module_that_was_imported_already_registers_nothing_new() -> None:
+    assert "json" in sys.modules
+    check("gym:json:Mine-v0")
+    with pytest.raises(CheckpointError, match="json:loads would be called"):
+        check("user:json:loads")
+
+
+@pytest.mark.parametrize("env", ["coinrun", "CartPole-v1", "dmc:hopper/stand", "probe:match",
+                                 "HopperBulletEnv-v0", "oldgym:CartPole-v1"])  # fmt: skip
+def test_environments_of_the_suites_are_made(env: str) -> None:
+    check(env)
+
+
+def test_arguments_that_may_name_files_are_the_users_own_to_name() -> None:
+    config = config_of("HalfCheetah-v5", "xml_file=/tmp/evil.xml")
+    with pytest.raises(
+        CheckpointError, match="if you trust it, name it yourself: --env-kwargs 'xml"
+    ):
+        check_environment(config, {}, "the checkpoint x")
+    check_environment(config, {"env_kwargs": ("xml_file=/tmp/evil.xml",)}, "the checkpoint x")
+    check_environment(config_of("HalfCheetah-v5", "frame_skip=3"), {}, "the checkpoint x")
+
+
+def test_who_names_another_environment_is_told_the_runs() -> None:
+    config, run = config_of("HopperBulletEnv-v0", "a=1"), Path("checkpoints/r")
+    for named in (
+        {},
+        {"env": ""},
+        {"env": "pybullet:HopperBulletEnv-v0"},
+        {"env_kwargs": ("a=1",)},
+    ):
+        check_named(config, named, run)
+    with pytest.raises(ConfigError, match="env=coinrun, but checkpoints/r was trained in Hopper"):
+        check_named(config, {"env": "coinrun"}, run)
+    with pytest.raises(
+        ConfigError, match="env_kwargs='a=2', but checkpoints/r was trained with 'a"
+    ):
+        check_named(config, {"env_kwargs": ("a=2",)}, run)
