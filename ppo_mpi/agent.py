@@ -103,6 +103,7 @@ class Agent:
             obs = self.normalizer.normalize(obs)
         device = next(self.model.parameters()).device
         distribution, values = self.model(torch.from_numpy(obs).to(device))
+        values = self.model.in_returns(values)
         if noise is None:
             actions = distribution.mode()
         else:

@@ -16,7 +16,11 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
-from ppo_mpi.learning.normalizers import ObservationNormalizer, RewardNormalizer
+from ppo_mpi.learning.normalizers import (
+    ObservationNormalizer,
+    RewardNormalizer,
+    RewardRange,
+)
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
@@ -56,6 +60,8 @@ class Run:
     reward_normalizer: RewardNormalizer | None
     observation_normalizer: ObservationNormalizer | None
     progress: Progress = field(default_factory=Progress)
+    rewards_seen: RewardRange | None = None
+    """Of all rewards that were learned from; None if no clip is made of it."""
 
     @property
     def model(self) -> ActorCritic:
@@ -89,15 +95,23 @@ def make_model(
         asked = arithmetic
     precision = choose_precision(asked, envs.obs_spec.is_image, device)
     torch.manual_seed(stream_seed(config.job.seed, "parameters"))
-    model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, precision)
+    model = ActorCritic(
+        envs.obs_spec, envs.action_spec, config.network, precision, config.learning.normalize_values
+    )
     return model.to(device)
 
 
 def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> ObservationNormalizer | None:
     """Make the normalizer of observation vectors; None if the run has none."""
-    if not config.learning.normalize_observations or envs.obs_spec.is_image:
+    learning = config.learning
+    changes = learning.normalize_observations or learning.clip_observations
+    if not changes or envs.obs_spec.is_image:
         return None
-    return ObservationNormalizer(envs.obs_spec.shape, config.learning.observation_clip)
+    return ObservationNormalizer(
+        envs.obs_spec.shape,
+        learning.observation_clip,
+        only_clips=not learning.normalize_observations,
+    )
 
 
 TURNS_ON_GPU = 2
@@ -260,6 +274,7 @@ def build_run(
             arithmetic=str(learner.model.precision).removeprefix("torch."),
             microbatch_size=learner.microbatch_size,
         ),
+        rewards_seen=RewardRange() if learning.bootstrap_clip_dynamic else None,
     )
 
 

@@ -64,6 +64,11 @@ class TrainConfig:
                 f"num_minibatches={learning.num_minibatches} is more than "
                 f"rollout_timesteps={learning.rollout_timesteps}; use fewer minibatches"
             )
+        if learning.clip_gradients == "parts" and self.network.shared_torso:
+            raise ConfigError(
+                "clip_gradients=parts needs policy and values of their own; use "
+                "shared_torso=false, or clip_gradients=whole"
+            )
 
 
 def sections(config: TrainConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.learning import adam
 from ppo_mpi.learning.collector import Actor
-from ppo_mpi.learning.normalizers import RunningMoments
+from ppo_mpi.learning.normalizers import RewardRange, RunningMoments
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.untrusted_files import memory_bytes
@@ -34,12 +34,14 @@ def environment_key(split: str, index: int) -> str:
     return f"{split}/{index:06d}"
 
 
-def _moments(run: Run) -> dict[str, RunningMoments]:
-    found = {}
+def _moments(run: Run) -> dict[str, RunningMoments | RewardRange]:
+    found: dict[str, RunningMoments | RewardRange] = {}
     if run.reward_normalizer is not None:
         found["reward"] = run.reward_normalizer.moments
     if run.observation_normalizer is not None:
         found["observation"] = run.observation_normalizer.moments
+    if run.rewards_seen is not None:
+        found["rewards_seen"] = run.rewards_seen
     return found
 
 
@@ -151,7 +153,13 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
     envs = make_envs(config, (), 0, "shape")
     try:
         with torch.device("meta"):
-            model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, torch.float32)
+            model = ActorCritic(
+                envs.obs_spec,
+                envs.action_spec,
+                config.network,
+                torch.float32,
+                config.learning.normalize_values,
+            )
     except (RuntimeError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise CheckpointError(f"{whose} describes no network that can be: {error}") from error
     finally:
@@ -173,7 +181,9 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         _compare_names(whose, f"tensors of {stem}", found, tensors)
         for name, tensor in tensors.items():
             _check_tensor(f"{whose} has {stem}/{name}", found[name], tensor)
-            is_square = name.endswith(("/exp_avg_sq", "/variance", "/count", "/step"))
+            is_square = name.endswith(
+                ("/exp_avg_sq", "/variance", "/count", "/step", "_scale.variance", "_scale.count")
+            )
             if is_square and bool((found[name] < 0).any()):
                 raise CheckpointError(f"{whose} has {stem}/{name} below 0; use an older one")
 
@@ -184,12 +194,16 @@ def _expected_normalizers(config: TrainConfig, envs: VecEnvs) -> dict[str, Tenso
         shapes["reward"] = ()
     if make_observation_normalizer(config, envs) is not None:
         shapes["observation"] = envs.obs_spec.shape
-    return {
-        f"{name}/{key}": torch.empty(
-            () if key == "count" else shape, dtype=torch.float64, device="meta"
-        )
+    expected = {
+        f"{name}/{key}": () if key == "count" else shape
         for name, shape in shapes.items()
         for key in ("mean", "variance", "count")
+    }
+    if config.learning.bootstrap_clip_dynamic:
+        expected |= {f"rewards_seen/{key}": () for key in ("low", "high", "seen")}
+    return {
+        name: torch.empty(shape, dtype=torch.float64, device="meta")
+        for name, shape in expected.items()
     }
 
 
@@ -277,7 +291,9 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     return int(sum(comm.gather_all(fresh)))  # collective
 
 
-def load_moments(moments: dict[str, RunningMoments], tensors: dict[str, Tensor]) -> None:
+def load_moments(
+    moments: Mapping[str, RunningMoments | RewardRange], tensors: dict[str, Tensor]
+) -> None:
     """Put the normalizers' statistics back; KeyError if one is missing."""
     for name, statistics in moments.items():
         saved = {key: tensors[f"{name}/{key}"].numpy() for key in statistics.state_dict()}

@@ -23,9 +23,11 @@ from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import IterationAbandonedError, RankLostError
 from ppo_mpi.learning.batch import make_batch
 from ppo_mpi.learning.collector import gather_episodes
-from ppo_mpi.learning.schedules import continues_episodes, scheduled
+from ppo_mpi.learning.scheduled import scheduled
+from ppo_mpi.learning.schedules import continues_episodes
 from ppo_mpi.learning.statistics import value_statistics
 from ppo_mpi.learning.update import update
+from ppo_mpi.learning.value_targets import normalized_targets
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
 from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
@@ -247,7 +249,10 @@ def run_iteration(
     """
     learning, progress = config.learning, run.progress
     share = min(1.0, progress.iteration / config.num_iterations)
-    continue_episodes = continues_episodes(learning.soft_resets, learning.soft_resets_from, share)
+    now = scheduled(learning, share)
+    continue_episodes = continues_episodes(
+        learning.soft_resets, learning.soft_resets_from, share, learning.soft_resets_switches
+    )
     begin, waited = time.monotonic(), comm.seconds
     rollout = None
     try:
@@ -260,22 +265,17 @@ def run_iteration(
     if comm.any(rollout is None) or rollout is None:  # collective
         raise IterationAbandonedError("a signal to stop came while collecting")
 
-    batch = make_batch(rollout, learning, run.reward_normalizer, comm)  # collective
-    learning_rate = scheduled(
-        learning.learning_rate,
-        learning.final_learning_rate,
-        learning.learning_rate_schedule,
-        share,
-    )
-    clip_range = scheduled(learning.clip_range, 0.0, learning.clip_range_schedule, share)
+    batch = make_batch(
+        rollout, learning, run.reward_normalizer, comm, run.rewards_seen, now.bootstrap_factor
+    )  # collective
     metrics = value_statistics(batch, comm)  # collective
+    batch = normalized_targets(run.model, batch, comm)  # collective
     metrics |= update(
         run.learner,
         batch,
         run.collector.actor.envs.indices,
         progress.iteration,
-        learning_rate,
-        clip_range,
+        now,
         comm,
     )  # collective
     if run.observation_normalizer is not None:
@@ -288,6 +288,6 @@ def run_iteration(
     *seconds, restarts = comm.sum(np.array([*seconds, restarts])).tolist()  # collective
     seconds = [total / comm.world_size for total in seconds]
     names = ("collect_seconds", "update_seconds", "communication_seconds")
-    metrics |= {"learning_rate": learning_rate, "clip_range": clip_range}
+    metrics |= now.metrics(learning)
     metrics |= dict(zip(names, seconds, strict=True)) | {"restarted_envs": restarts}
     return metrics, episodes

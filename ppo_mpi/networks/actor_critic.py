@@ -13,6 +13,7 @@ from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian, Distribution
 from ppo_mpi.networks.initialization import initialize
 from ppo_mpi.networks.linear import AlignedLinear
+from ppo_mpi.networks.value_scale import ValueScale
 from ppo_mpi.registry import NETWORKS, lookup
 from ppo_mpi.settings.network import NetworkConfig
 
@@ -29,6 +30,7 @@ class ActorCritic(nn.Module):
         action_spec: ActionSpec,
         config: NetworkConfig,
         precision: torch.dtype,
+        normalize_values: bool = False,
     ) -> None:
         super().__init__()
         name = config.network
@@ -50,6 +52,11 @@ class ActorCritic(nn.Module):
         self.value_head = AlignedLinear(self.torso.feature_size, 1)
         initialize(self.policy_head, "orthogonal", 0.01)
         initialize(self.value_head, "orthogonal", 1.0)
+        self.value_scale = ValueScale() if normalize_values else None
+
+    def in_returns(self, values: Tensor) -> Tensor:
+        """Return the head's values [N] in the unit of returns: what they are used for."""
+        return values if self.value_scale is None else self.value_scale(values)
 
     def prepare(self, obs: Tensor) -> Tensor:
         """Turn observations into what a torso takes.
@@ -68,7 +75,8 @@ class ActorCritic(nn.Module):
             obs: [N, H, W, C] uint8, or [N, F] float32 (normalized if the run normalizes).
 
         Returns:
-            [N, A] float32 for ``distribution``, and values [N] float32 (discounted return).
+            [N, A] float32 for ``distribution``, and values [N] float32 (discounted return; in the
+            unit of the head, see ``in_returns``).
         """
         if not torch.is_grad_enabled() and runs_directly(self, obs):
             direct = DirectPass(self, obs)
