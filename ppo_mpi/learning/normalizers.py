@@ -57,7 +57,8 @@ def job_moments(columns: np.ndarray, comm: Communicator) -> tuple[float, np.ndar
     count = float(comm.sum(np.array([columns.shape[-1]]))[0])  # collective
     mean = comm.exact_sum(columns) / count  # collective
     variance = comm.exact_sum((columns - mean[..., None]) ** 2) / count  # collective
-    return count, mean, variance
+    shape = columns.shape[:-1]  # a message has one axis at least
+    return count, mean.reshape(shape), variance.reshape(shape)
 
 
 class RewardRange:

@@ -7,6 +7,7 @@ after ten steps: who took that for an end would learn a value of 6.5 or less.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +21,9 @@ from ppo_mpi.networks.distributions import Categorical, DiagonalGaussian
 VALUE = 1 / (1 - 0.9)
 
 
-def learn(task: str, seed: int, comm: Communicator, folder: Path) -> Agent:
+def learn(task: str, seed: int, comm: Communicator, folder: Path, **more: Any) -> Agent:
     """Train with the preset ``probe`` and load what the checkpoint holds. Collective."""
-    settings = {"seed": seed, "checkpoint_dir": str(folder), "display": "off", "run": "r"}
+    settings = more | {"seed": seed, "checkpoint_dir": str(folder), "display": "off", "run": "r"}
     assert api.train(f"probe:{task}", comm=comm, **settings) == 0
     agent = api.load_agent("r", checkpoint_dir=str(folder))
     assert agent.config.learning.discount == 0.9
@@ -35,7 +36,7 @@ def probabilities_of(agent: Agent, obs: torch.Tensor) -> tuple[torch.Tensor, tor
     with torch.no_grad():
         distribution, values = agent.model(obs)
     assert isinstance(distribution, Categorical)
-    return distribution.log_probs.exp(), values
+    return distribution.log_probs.exp(), agent.model.in_returns(values)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -85,5 +86,20 @@ def test_ppo_learns_from_images(comm: Communicator, shared_tmp_path: Path, seed:
     agent = learn("image", seed, comm, shared_tmp_path)
     images = torch.tensor(COLORS, dtype=torch.uint8)[:, None, None].expand(3, 8, 8, 3)
     probabilities, values = probabilities_of(agent, images)
+    assert probabilities.diagonal().min() > 0.99
+    assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.2)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_normalized_values_of_short_segments_are_the_geometric_series_too(
+    comm: Communicator, shared_tmp_path: Path, seed: int
+):
+    options = {
+        "max_segment_steps": 4, "value_target": "reward_to_go", "bootstrap_clip": (-20.0, 20.0),
+        "normalize_values": True, "value_loss": "huber", "huber_delta": 1.0,
+        "value_learning_rate": 6e-3, "clip_gradients": "parts",
+    }  # fmt: skip
+    agent = learn("match", seed, comm, shared_tmp_path, **options)
+    probabilities, values = probabilities_of(agent, torch.eye(3))
     assert probabilities.diagonal().min() > 0.99
     assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.2)

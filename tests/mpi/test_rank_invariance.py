@@ -35,7 +35,8 @@ from ppo_mpi.suites import make_envs
 # gradients torch adds up.
 OTHERS = ("ranks2", "ranks3", "ranks4", "threads", "turns")
 COMPARED = [(job, other) for job in ("starpilot", "CartPole") for other in OTHERS]
-COMPARED += [("probe:box", "ranks3")]
+COMPARED += [("probe:box", "ranks3"), ("options", "ranks2"), ("options", "ranks3")]
+COMPARED += [("options", "turns")]
 
 
 @pytest.fixture(scope="module")
