@@ -37,7 +37,7 @@ JOBS = {
         "--clip-values", "true", "--value-learning-rate", "2e-3",
         "--value-learning-rate-schedule", "one_cycle:0.1x@0.4", "--clip-gradients", "parts",
         "--clip-range-schedule", "cosine:0.1", "--entropy-coef", "0.02",
-        "--entropy-coef-schedule", "log:0.1x@0.8", "--target-kl", "0.0002",
+        "--entropy-coef-schedule", "log:0.1x@0.8", "--target-kl", "0.0001",
         "--kl-stop-factor", "1.5",
         "--soft-resets", "scheduled", "--soft-resets-from", "0.2", "--soft-resets-switches", "0.6",
     ],
