@@ -101,7 +101,7 @@ def measure(config: Any, iterations: int, warmup: int) -> tuple[dict[str, float]
     from ppo_mpi.distributed.communicator import Communicator
     from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
     from ppo_mpi.learning import update
-    from ppo_mpi.modes import train
+    from ppo_mpi.modes import phases, train
     from ppo_mpi.storage.system_info import system_info
 
     comm, clock = Communicator(), Clock()
@@ -114,7 +114,7 @@ def measure(config: Any, iterations: int, warmup: int) -> tuple[dict[str, float]
     clock.put(actor.envs, "step", "engine")
     clock.put(actor, "_outputs", "acting")
     clock.put(run.collector, "collect", "collect")
-    clock.put(train, "make_batch", "batch")
+    clock.put(phases, "make_batch", "batch")
     clock.put(train, "update", "update")
     clock.put(update, "optimizer_step", "steps")
     clock.put(comm, "average_gradients", "average")

@@ -20,7 +20,8 @@ from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Categorical, draw_noise
 from ppo_mpi.registry import split_env_name
 from ppo_mpi.seeding import generator, stream_seed
-from ppo_mpi.snapshot import check_fits, load_moments
+from ppo_mpi.snapshot import load_moments
+from ppo_mpi.snapshot_checks import check_fits
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ppo_mpi.storage.run_folder import find_run
 from ppo_mpi.storage.stored_config import check_environment, check_named, stored_config
@@ -104,6 +105,7 @@ class Agent:
             obs = self.normalizer.normalize(obs)
         device = next(self.model.parameters()).device
         distribution, values = self.model(torch.from_numpy(obs).to(device))
+        values = self.model.in_returns(values)
         if noise is None:
             actions = distribution.mode()
         else:

@@ -23,6 +23,7 @@ from ppo_mpi.learning.normalizers import (
     ObservationNormalizer,
     PackedNormalizer,
     RewardNormalizer,
+    RewardRange,
 )
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
@@ -65,6 +66,8 @@ class Run:
     reward_normalizer: RewardNormalizer | None
     observation_normalizer: ObservationNormalizer | None
     progress: Progress = field(default_factory=Progress)
+    rewards_seen: RewardRange | None = None
+    """Of all rewards that were learned from; None if no clip is made of it."""
     rewarder: RewardLearner | None = None
     """Curiosity; None if the environment's rewards are all."""
 
@@ -100,16 +103,22 @@ def make_model(
         asked = arithmetic
     precision = choose_precision(asked, envs.obs_spec.has_images, device)
     torch.manual_seed(stream_seed(config.job.seed, "parameters"))
-    model = ActorCritic(envs.obs_spec, envs.action_spec, config.network, precision)
+    model = ActorCritic(
+        envs.obs_spec, envs.action_spec, config.network, precision, config.learning.normalize_values
+    )
     return model.to(device)
 
 
 def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> ObservationNormalizer | None:
     """Make the normalizer of observation vectors; None if the run has none."""
-    spec, clip = envs.obs_spec, config.learning.observation_clip
-    if not config.learning.normalize_observations or not spec.vector_size:
+    spec, learning = envs.obs_spec, config.learning
+    changes = learning.normalize_observations or learning.clip_observations
+    if not changes or not spec.vector_size:
         return None
-    return PackedNormalizer(spec, clip) if spec.parts else ObservationNormalizer(spec.shape, clip)
+    clip, only_clips = learning.observation_clip, not learning.normalize_observations
+    if spec.parts:
+        return PackedNormalizer(spec, clip, only_clips)
+    return ObservationNormalizer(spec.shape, clip, only_clips)
 
 
 TURNS_ON_GPU = 2
@@ -290,6 +299,7 @@ def build_run(
             microbatch_size=learner.microbatch_size,
         ),
         rewarder=rewarder,
+        rewards_seen=RewardRange() if learning.bootstrap_clip_dynamic else None,
     )
 
 

@@ -191,8 +191,12 @@ def describe(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if get_origin(annotation) is tuple:
-        element = "key=value words" if arguments[0] is str else "whole numbers such as 64 64"
-        return f"a list of {element}"
+        elements = {
+            str: "key=value words",
+            int: "whole numbers such as 64 64",
+            float: "numbers such as -10 10",
+        }
+        return f"a list of {elements[arguments[0]]}"
     if get_origin(annotation) in (Union, types.UnionType):
         return f"{describe(arguments[0])}, or none"
     return {

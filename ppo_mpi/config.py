@@ -41,6 +41,10 @@ class TrainConfig:
         """Whole iterations within total_timesteps, at least one."""
         return max(1, self.job.total_timesteps // self.learning.rollout_timesteps)
 
+    def share_done(self, iterations: int) -> float:
+        """Return the job's progress in [0, 1] after so many iterations, for schedules."""
+        return min(1.0, iterations / self.num_iterations)
+
     def validate(self, world_size: int) -> None:
         """Check what can be checked before any work.
 
@@ -65,6 +69,11 @@ class TrainConfig:
             raise ConfigError(
                 f"num_minibatches={learning.num_minibatches} is more than "
                 f"rollout_timesteps={learning.rollout_timesteps}; use fewer minibatches"
+            )
+        if learning.clip_gradients == "parts" and self.network.shared_torso:
+            raise ConfigError(
+                "clip_gradients=parts needs policy and values of their own; use "
+                "shared_torso=false, or clip_gradients=whole"
             )
 
 

@@ -41,6 +41,21 @@ JOBS = {
         "probe:picture_and_vector", "--network", "auto", "--channel-multiplier", "0.25",
         "--feature-size", "32", "--normalize-observations", "true", *COMMON,
     ],
+    # What the learning settings have, all at once.
+    "options": [
+        "CartPole-v1", *COMMON, "--clip-observations", "true", "--observation-clip", "2",
+        "--reward-sign", "true", "--reward-bounds", "-3", "0.4",
+        "--max-segment-steps", "16", "--value-target", "reward_to_go",
+        "--bootstrap-clip", "-1", "2", "--bootstrap-clip-dynamic", "true",
+        "--bootstrap-clip-schedule", "linear:2",
+        "--normalize-values", "true", "--value-loss", "huber", "--huber-delta", "0.5",
+        "--clip-values", "true", "--value-learning-rate", "2e-3",
+        "--value-learning-rate-schedule", "one_cycle:0.1x@0.4", "--clip-gradients", "parts",
+        "--clip-range-schedule", "cosine:0.1", "--entropy-coef", "0.02",
+        "--entropy-coef-schedule", "log:0.1x@0.8", "--target-kl", "0.0001",
+        "--kl-stop-factor", "1.5",
+        "--soft-resets", "scheduled", "--soft-resets-from", "0.2", "--soft-resets-switches", "0.6",
+    ],
 }  # fmt: skip
 ITERATION = 512
 CLOCK = {"wall_seconds", "timesteps_per_second", "collect_seconds", "update_seconds",

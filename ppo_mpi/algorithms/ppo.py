@@ -26,7 +26,11 @@ from ppo_mpi.settings.learning import LearningConfig
 
 
 def ppo_loss(
-    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: ClipRange
+    model: ActorCritic,
+    minibatch: Minibatch,
+    config: LearningConfig,
+    clip_range: ClipRange,
+    entropy_coef: float | Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute PPO's loss, summed over the samples.
 
@@ -39,6 +43,7 @@ def ppo_loss(
         minibatch: N samples.
         config: the coefficients.
         clip_range: the clip as its schedule has it now.
+        entropy_coef: likewise; None takes the config's.
 
     Returns:
         the loss [] float32, summed over the samples (the job divides by its own count), and the
@@ -49,7 +54,7 @@ def ppo_loss(
     """
     distribution, values = model(minibatch.obs)
     log_probs = distribution.log_prob(minibatch.actions)
-    return ppo_terms(distribution, log_probs, values, minibatch, config, clip_range)
+    return ppo_terms(distribution, log_probs, values, minibatch, config, clip_range, entropy_coef)
 
 
 def ppo_terms(
@@ -59,16 +64,24 @@ def ppo_terms(
     minibatch: Minibatch,
     config: LearningConfig,
     clip_range: ClipRange,
+    entropy_coef: float | Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return what ``ppo_loss`` does, from what the model gives for the minibatch."""
+    if entropy_coef is None:
+        entropy_coef = config.entropy_coef
     policy = clipped_policy_loss(
         log_probs, minibatch.old_log_probs, minibatch.advantages, clip_range
     )
     value = value_loss(
-        values, minibatch.old_values, minibatch.returns, clip_range if config.clip_values else None
+        values,
+        minibatch.old_values,
+        minibatch.returns,
+        clip_range if config.clip_values else None,
+        config.value_loss,
+        config.huber_delta,
     )
     entropy = distribution.entropy()
-    losses = policy + config.value_coef * value - config.entropy_coef * entropy
+    losses = policy + config.value_coef * value - entropy_coef * entropy
     with torch.no_grad():
         kl = approximate_kl(log_probs, minibatch.old_log_probs)
         clipped = clipped_fraction(log_probs, minibatch.old_log_probs, clip_range)
@@ -78,7 +91,11 @@ def ppo_terms(
 
 @torch.no_grad()
 def ppo_gradients(
-    model: ActorCritic, minibatch: Minibatch, config: LearningConfig, clip_range: ClipRange
+    model: ActorCritic,
+    minibatch: Minibatch,
+    config: LearningConfig,
+    clip_range: ClipRange,
+    entropy_coef: float | None = None,
 ) -> tuple[list[Tensor], Tensor]:
     """Compute the gradient of ``ppo_loss`` by hand, for a model that ``runs_directly``.
 
@@ -87,6 +104,7 @@ def ppo_gradients(
         minibatch: N samples.
         config: the coefficients.
         clip_range: the clip as its schedule has it now.
+        entropy_coef: likewise; None takes the config's.
 
     Returns:
         the gradients of the summed loss, in the order of the model's parameters, and the sums of
@@ -95,13 +113,24 @@ def ppo_gradients(
     forward = DirectPass(model, minibatch.obs)
     values, distribution = forward.values, model.distribution(forward.outputs)
     log_probs = distribution.log_prob(minibatch.actions)
-    _, sums = ppo_terms(distribution, log_probs, values, minibatch, config, clip_range)
+    if entropy_coef is None:
+        entropy_coef = config.entropy_coef
+    _, sums = ppo_terms(
+        distribution, log_probs, values, minibatch, config, clip_range, entropy_coef
+    )
     by_log_probs = clipped_policy_slope(
         log_probs, minibatch.old_log_probs, minibatch.advantages, clip_range
     )
     value_clip = clip_range if config.clip_values else None
-    by_values = value_slope(values, minibatch.old_values, minibatch.returns, value_clip)
-    by_outputs, *own = distribution.gradients(minibatch.actions, by_log_probs, -config.entropy_coef)
+    by_values = value_slope(
+        values,
+        minibatch.old_values,
+        minibatch.returns,
+        value_clip,
+        config.value_loss,
+        config.huber_delta,
+    )
+    by_outputs, *own = distribution.gradients(minibatch.actions, by_log_probs, -entropy_coef)
     return own + forward.gradients(by_outputs, config.value_coef * by_values), sums
 
 

@@ -147,6 +147,16 @@ class Communicator:
         quantum = 2.0 ** (np.ceil(np.log2(bound)) - 52)
         return self.sum((np.rint(terms / quantum) * quantum).sum(-1))  # collective
 
+    def largest(self, array: np.ndarray) -> np.ndarray:
+        """Return the largest number of all ranks, element by element. Collective.
+
+        Args:
+            array: any shape, float64 or int64, the same shape on every rank.
+        """
+        found = np.ascontiguousarray(array).copy()
+        self._reduce_in_place(found, "MAX")  # collective
+        return found
+
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on any rank. Collective."""
         return bool(self.sum(np.array([int(flag)]))[0])  # collective

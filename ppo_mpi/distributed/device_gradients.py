@@ -7,7 +7,7 @@ does the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,8 +25,15 @@ class DeviceGradients(FlatGradients):
 
     awaited = "the GPU"
 
-    def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
-        super().__init__(model, statistics)
+    def __init__(
+        self, model: nn.Module, statistics: Sequence[str], apart: Collection[str] = ()
+    ) -> None:
+        super().__init__(model, statistics, apart)
+        self._of_parts = [
+            torch.tensor(self.is_apart, device=self.buffer.device) == which
+            for which in ([False, True] if apart else [])
+        ]
+        """[P] bool for each part: which parameters are of it."""
         on_gpu = self.buffer.device.type == "cuda"
         self.host = torch.zeros(len(self.buffer), pin_memory=on_gpu)
         """The message where it goes through the processor's memory."""
@@ -77,7 +84,7 @@ class DeviceGradients(FlatGradients):
 
     @torch.no_grad()
     def clip_norm(self, max_norm: float) -> Any:
-        """Scale the gradient down to ``max_norm`` if it is longer (0 = never).
+        """Scale the gradient, or each part of it, down to ``max_norm`` if longer (0 = never).
 
         Returns:
             the step's numbers where they are, [S + 3 + P] float32, for ``read``: statistics,
@@ -87,7 +94,11 @@ class DeviceGradients(FlatGradients):
         own = [p.grad for p in self.parameters if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(own))
         norm = torch.linalg.vector_norm(norms)[None]
-        if max_norm > 0:
+        for which, part in zip(self._of_parts, self.parts, strict=True) if max_norm > 0 else ():
+            # Not norms[which]: its size would have to be read.
+            length = torch.linalg.vector_norm(torch.where(which, norms, 0.0))
+            torch._foreach_mul_(part, (max_norm / (length + 1e-6)).clamp(max=1.0))
+        if max_norm > 0 and not self.parts:
             self.gradients.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
         return torch.cat([self.buffer[self.num_gradients :], norm, norms])
 

@@ -7,7 +7,7 @@ are views of the buffer, so that neither packing nor unpacking copies anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,17 @@ class FlatGradients:
     awaited = ""
     """What ``read`` waits for; empty where it does not."""
 
-    def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
+    def __init__(
+        self, model: nn.Module, statistics: Sequence[str], apart: Collection[str] = ()
+    ) -> None:
+        """Lay out the buffer; the parameters' ``.grad`` become views of it.
+
+        Args:
+            model: has the parameters.
+            statistics: names.
+            apart: names of the parameters whose gradient is clipped by itself, as is that of the
+                others; empty = all are clipped together.
+        """
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
@@ -39,7 +49,12 @@ class FlatGradients:
         device = self.parameters[0].device
         self.buffer = torch.zeros(length, dtype=torch.float32, device=device)
         offset = 0
-        for parameter in self.parameters:
+        self.is_apart = [name in apart for name in self.names]
+        self.parts: list[list[Tensor]] = [[], []] if apart else []
+        """The others' gradients and those apart, in views [P]; empty = clipped together."""
+        for parameter, is_apart in zip(self.parameters, self.is_apart, strict=True):
+            if self.parts:
+                self.parts[is_apart].append(self.buffer[offset : offset + parameter.numel()])
             # Same strides as the parameter (channels-last weights too), or autograd would copy.
             view = torch.as_strided(self.buffer, parameter.size(), parameter.stride(), offset)
             parameter.grad = view
@@ -190,13 +205,17 @@ class FlatGradients:
         return found
 
     def clip_norm(self, max_norm: float) -> Any:
-        """Scale the gradient down to ``max_norm`` if it is longer (0 = never).
+        """Scale the gradient, or each part of it, down to ``max_norm`` if longer (0 = never).
 
         Returns:
-            its norm before; NaN or infinite if any gradient is.
+            the whole one's norm before; NaN or infinite if any gradient is.
         """
         norm = float(self.gradients.norm())
-        if max_norm > 0 and norm > max_norm:
+        for part in self.parts if max_norm > 0 else []:
+            own = float(torch.stack(torch._foreach_norm(part)).norm())
+            if own > max_norm:
+                torch._foreach_mul_(part, max_norm / (own + 1e-6))
+        if not self.parts and max_norm > 0 and norm > max_norm:
             self.gradients.mul_(max_norm / (norm + 1e-6))
         return norm
 
@@ -230,8 +249,10 @@ class ExactGradients(FlatGradients):
         floating-point summation", ARITH 21; two levels here.
     """
 
-    def __init__(self, model: nn.Module, statistics: Sequence[str]) -> None:
-        super().__init__(model, statistics)
+    def __init__(
+        self, model: nn.Module, statistics: Sequence[str], apart: Collection[str] = ()
+    ) -> None:
+        super().__init__(model, statistics, apart)
         self.bins = torch.zeros(2, len(self.buffer), dtype=torch.float64)
         self.cut = 0  # numbers are summed where they lie
 

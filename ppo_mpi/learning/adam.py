@@ -7,7 +7,8 @@ takes longer than the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,18 @@ class Adam:
         Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
     """
 
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], epsilon: float) -> None:
+    def __init__(
+        self,
+        named: Sequence[tuple[str, nn.Parameter]],
+        epsilon: float,
+        apart: Collection[str] = (),
+    ) -> None:
         """Begin with moments of zero.
 
         Args:
             named: names and parameters; a parameter's ``.grad`` is there at every step.
             epsilon: is added to the root of the second moment.
+            apart: names of the parameters that may have a learning rate of their own.
         """
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
@@ -41,20 +48,43 @@ class Adam:
             "exp_avg_sq": [torch.zeros_like(p) for p in self.parameters],
             "step": [steps] * len(self.parameters),
         }
+        everywhere = [True] * len(self.names)
+        is_apart = [name in apart for name in self.names]
+        self._all = self._lists(everywhere)
+        self._apart = self._lists(is_apart)
+        self._others = self._lists([not own for own in is_apart])
+
+    def _lists(self, which: Sequence[bool]) -> list[list[Tensor]]:
+        """Return some of the parameters, and their state, as torch's kernel takes them."""
+        columns = [list[Tensor](self.parameters), *(self._state[key] for key in STATE)]
+        return [list(compress(column, which)) for column in columns]
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Change the parameters by their gradients."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        assert len(gradients) == len(self.parameters), "every parameter has its gradient"
+    def step(self, learning_rate: float, rate_apart: float | None = None) -> None:
+        """Change the parameters by their gradients.
+
+        Args:
+            learning_rate: of all of them.
+            rate_apart: of those that may have their own; None = ``learning_rate``.
+        """
         self._state["step"][0].add_(1)
+        if rate_apart is None:
+            self._change(self._all, learning_rate)
+            return
+        self._change(self._others, learning_rate)
+        self._change(self._apart, rate_apart)
+
+    def _change(self, lists: list[list[Tensor]], learning_rate: float) -> None:
+        parameters, averages, squares, steps = lists
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        assert len(gradients) == len(parameters), "every parameter has its gradient"
         torch._fused_adam_(
-            list(self.parameters),
+            parameters,
             gradients,
-            self._state["exp_avg"],
-            self._state["exp_avg_sq"],
+            averages,
+            squares,
             [],
-            self._state["step"],
+            steps,
             lr=learning_rate,
             beta1=BETAS[0],
             beta2=BETAS[1],

@@ -182,8 +182,10 @@ class Actor:
 
     def _outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         if self._workers is None:
-            return self.model.outputs(obs)
-        return outputs_in_rows(self.model, obs, self._workers)
+            outputs, values = self.model.outputs(obs)
+        else:
+            outputs, values = outputs_in_rows(self.model, obs, self._workers)
+        return outputs, self.model.in_returns(values)
 
     @torch.no_grad()
     def act(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,14 +28,15 @@ class DeviceTerms:
 
     def __init__(
         self,
-        loss: Callable[[Minibatch, Tensor], tuple[Tensor, Tensor]],
+        loss: Callable[[Minibatch, Tensor, Tensor], tuple[Tensor, Tensor]],
         gradients: FlatGradients,
         record: bool,
     ) -> None:
         """Record nothing yet.
 
         Args:
-            loss: (minibatch, clip range []) -> the loss and the metrics, summed over its samples.
+            loss: (minibatch, clip range [], entropy coefficient []) -> the loss and the metrics,
+                summed over its samples.
             gradients: to which the terms are added.
             record: whether to record at all.
         """
@@ -44,13 +45,14 @@ class DeviceTerms:
         self._record = record
         self._batch: Batch | None = None
         device = gradients.buffer.device
-        # In memory, as a schedule may change it from iteration to iteration.
+        # In memory, as a schedule may change them from iteration to iteration.
         self._clip_range = torch.zeros((), device=device)
+        self._entropy_coef = torch.zeros((), device=device)
         self._recordings: dict[int, tuple[Recording, Tensor]] = {}
         self._stream = recording_stream(device)
         self._pool: Any = None
 
-    def hold(self, batch: Batch, clip_range: float) -> Batch:
+    def hold(self, batch: Batch, clip_range: float, entropy_coef: float) -> Batch:
         """Take an iteration's batch; return it as it lies in memory.
 
         What was recorded is for the memory of its rollout: another begins anew.
@@ -58,6 +60,7 @@ class DeviceTerms:
         Args:
             batch: [T, B] on the device; its rollout's tensors are always the same ones.
             clip_range: of the probability ratio, in this iteration.
+            entropy_coef: weight of the entropy bonus, likewise.
         """
         known = self._batch
         same = known is not None and known.rollout.obs is batch.rollout.obs
@@ -69,6 +72,7 @@ class DeviceTerms:
             self._pool = torch.cuda.graph_pool_handle() if self._stream is not None else None
         self._batch = known
         self._clip_range.fill_(clip_range)
+        self._entropy_coef.fill_(entropy_coef)
         known.advantages.copy_(batch.advantages)
         known.returns.copy_(batch.returns)
         return known
@@ -102,7 +106,7 @@ class DeviceTerms:
     def _add(self, piece: Tensor) -> tuple[Tensor, ...]:
         assert self._batch is not None, "hold() comes first"
         (minibatch,) = microbatches(self._batch, piece, 0)
-        loss, sums = self._loss(minibatch, self._clip_range)
+        loss, sums = self._loss(minibatch, self._clip_range, self._entropy_coef)
         # Not backward(): its way of adding to .grad has streams of its own.
         own = torch.autograd.grad(loss, self._gradients.parameters, allow_unused=True)
         self._gradients.add_term(own, sums, len(piece))

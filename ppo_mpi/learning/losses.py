@@ -77,53 +77,89 @@ def clipped_policy_slope(
 
 
 def value_loss(
-    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: ClipRange | None
+    values: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    clip_range: ClipRange | None,
+    kind: str = "half_squared",
+    huber_delta: float = 10.0,
 ) -> Tensor:
-    """Return half the squared error of the values, clipped around the old ones if asked for.
+    """Return the error of the values, clipped around the old ones if asked for.
 
-        loss = max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2) / 2
+        loss = max(h(V - R), h(V_old + clip(V - V_old, -c, c) - R))
+        half_squared  h(e) = e^2 / 2
+        squared       h(e) = e^2
+        huber         h(e) = e^2 / 2 where |e| <= d, else d * (|e| - d / 2)
 
     Args:
         values: [N] float32, current predictions.
         old_values: [N] float32, the predictions when the data was collected.
         returns: [N] float32, targets.
         clip_range: c in the unit of the values; None means no clipping.
+        kind: ``"half_squared"``, ``"squared"`` or ``"huber"``.
+        huber_delta: d > 0, in the unit of the values.
 
     Returns:
         [N] float32.
 
+    Raises:
+        ValueError: the kind is unknown.
+
     Source:
-        the code of OpenAI baselines' ppo2 (not in the PPO paper).
+        the clip: the code of OpenAI baselines' ppo2 (not in the PPO paper); huber: Huber 1964,
+        "Robust estimation of a location parameter".
     """
+    if kind not in ("half_squared", "squared", "huber"):
+        raise ValueError(f"unknown value loss {kind!r}; known: half_squared, squared, huber")
     error = (values - returns) ** 2
-    if clip_range is None:
-        return 0.5 * error
-    clipped = old_values + near(values - old_values, 0.0, clip_range)
-    return 0.5 * torch.max(error, (clipped - returns) ** 2)
+    if clip_range is not None:
+        clipped = old_values + near(values - old_values, 0.0, clip_range)
+        error = torch.max(error, (clipped - returns) ** 2)  # of all kinds the larger one, too
+    if kind == "squared":
+        return error
+    if kind == "huber":
+        # Not the root's slope at 0, which is infinite: there the square counts.
+        far = error.clamp(min=huber_delta**2).sqrt()
+        linear = huber_delta * (far - 0.5 * huber_delta)
+        return torch.where(error <= huber_delta**2, 0.5 * error, linear)
+    return 0.5 * error
 
 
 def value_slope(
-    values: Tensor, old_values: Tensor, returns: Tensor, clip_range: ClipRange | None
+    values: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    clip_range: ClipRange | None,
+    kind: str = "half_squared",
+    huber_delta: float = 10.0,
 ) -> Tensor:
     """Return the derivative of each sample's value loss by its value.
 
-        V - R, but 0 where the clip holds and its error is the larger one
+        h'(V - R), but 0 where the clip holds and its error is the larger one
+        h'(e) = e, 2 * e (squared), or e within +- d (huber)
 
     Args:
         values: as in ``value_loss``, like all others.
         old_values: [N] float32.
         returns: [N] float32.
         clip_range: c, or None.
+        kind: as above.
+        huber_delta: d.
 
     Returns:
         [N] float32.
     """
     error = values - returns
+    slope = error
+    if kind == "squared":
+        slope = 2 * error
+    elif kind == "huber":
+        slope = near(error, 0.0, huber_delta)
     if clip_range is None:
-        return error
+        return slope
     change = values - old_values
     clipped = old_values + near(change, 0.0, clip_range) - returns
-    return error * ((change.abs() <= clip_range) | (error**2 >= clipped**2))
+    return slope * ((change.abs() <= clip_range) | (error**2 >= clipped**2))
 
 
 def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:

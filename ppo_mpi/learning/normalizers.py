@@ -45,6 +45,49 @@ class RunningMoments:
         self.count = float(state["count"])
 
 
+def job_moments(columns: np.ndarray, comm: Communicator) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return count, mean and population variance over the job. Collective.
+
+    Args:
+        columns: [..., N] float64, this rank's samples behind each other; N may differ.
+        comm: the job.
+
+    Returns:
+        the count, and [...] float64 each; the same bits however the samples are sharded.
+    """
+    count = float(comm.sum(np.array([columns.shape[-1]]))[0])  # collective
+    mean = comm.exact_sum(columns) / count  # collective
+    variance = comm.exact_sum((columns - mean[..., None]) ** 2) / count  # collective
+    shape = columns.shape[:-1]  # a message has one axis at least
+    return count, mean.reshape(shape), variance.reshape(shape)
+
+
+class RewardRange:
+    """The smallest and the largest reward that the job has learned from so far."""
+
+    def __init__(self) -> None:
+        self.low = self.high = 0.0
+        self.seen = False
+        """Whether there was any."""
+
+    def see(self, rewards: np.ndarray, comm: Communicator) -> None:
+        """Take in this rank's rewards [T, B] and those of all others. Collective."""
+        ends = np.array([-rewards.min(initial=np.inf), rewards.max(initial=-np.inf)], np.float64)
+        low, high = comm.largest(ends).tolist()  # collective
+        self.low = min(self.low, -low) if self.seen else -low
+        self.high = max(self.high, high) if self.seen else high
+        self.seen = True
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps, float64."""
+        return {name: np.array(getattr(self, name), np.float64) for name in ("low", "high", "seen")}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what ``state_dict`` gave."""
+        self.low, self.high = float(state["low"]), float(state["high"])
+        self.seen = bool(state["seen"])
+
+
 class RewardNormalizer:
     """Divides rewards by the running standard deviation of the discounted return.
 
@@ -102,36 +145,47 @@ class ObservationNormalizer:
     The statistics stay as they are during a rollout, and then take in the whole job's rollout.
     """
 
-    def __init__(self, shape: tuple[int, ...], clip: float) -> None:
+    def __init__(self, shape: tuple[int, ...], clip: float, only_clips: bool = False) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            shape: of an observation.
+            clip: what it gives lies within +- clip.
+            only_clips: whether observations are clipped as they are; statistics then stay at
+                their beginning.
+        """
         self.moments = RunningMoments(shape)
         self.clip = clip
+        self.only_clips = only_clips
         self._seen: list[np.ndarray] = []
 
     def normalize(self, obs: np.ndarray) -> np.ndarray:
         """Return [B, F] float32 by the statistics as they are; [B, F] in."""
+        if self.only_clips:
+            return np.clip(obs, -self.clip, self.clip).astype(np.float32)
         scaled = (obs - self.moments.mean) / np.sqrt(self.moments.variance + 1e-8)
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
     def see(self, obs: np.ndarray) -> None:
         """Remember raw observations [B, F] of the running rollout for ``update``."""
-        self._seen.append(obs.astype(np.float64))
+        if not self.only_clips:
+            self._seen.append(obs.astype(np.float64))
 
     def update(self, comm: Communicator) -> None:
         """Take what all ranks have seen since the last time into the statistics. Collective."""
+        if self.only_clips:
+            return
         seen = np.concatenate(self._seen)
         self._seen = []
         columns = np.moveaxis(seen, 0, -1)
-        count = float(comm.sum(np.array([len(seen)]))[0])  # collective
-        mean = comm.exact_sum(columns) / count  # collective
-        variance = comm.exact_sum((columns - mean[..., None]) ** 2) / count  # collective
-        self.moments.merge(count, mean, variance)
+        self.moments.merge(*job_moments(columns, comm))  # collective
 
 
 class PackedNormalizer(ObservationNormalizer):
     """The same for the vectors of observations [B, bytes] uint8 that have images as well."""
 
-    def __init__(self, spec: ObservationSpec, clip: float) -> None:
-        super().__init__((spec.vector_size,), clip)
+    def __init__(self, spec: ObservationSpec, clip: float, only_clips: bool = False) -> None:
+        super().__init__((spec.vector_size,), clip, only_clips)
         self._spec = spec
 
     def normalize(self, obs: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ Axes: T steps; B environments on this rank; M minibatches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,15 +24,35 @@ from ppo_mpi.learning.device_terms import DeviceTerms
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
 from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
+from ppo_mpi.learning.scheduled import Scheduled
 from ppo_mpi.learning.statistics import normalized_by_minibatch
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import runs_directly
 from ppo_mpi.settings.learning import LearningConfig
 
-Loss = Callable[[ActorCritic, Minibatch, LearningConfig, ClipRange], tuple[Tensor, Tensor]]
+OF_VALUES = ("value_torso.", "value_head.")
+"""How the names of the parameters begin that belong to the values only."""
+
 LossGradients = Callable[
-    [ActorCritic, Minibatch, LearningConfig, float], tuple[list[Tensor], Tensor]
+    [ActorCritic, Minibatch, LearningConfig, float, float], tuple[list[Tensor], Tensor]
 ]
+
+
+class Loss(Protocol):
+    """Computes the loss of a minibatch."""
+
+    def __call__(
+        self,
+        model: ActorCritic,
+        minibatch: Minibatch,
+        config: LearningConfig,
+        clip_range: ClipRange,
+        entropy_coef: float | Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss [] and the metrics, each summed over the samples.
+
+        Clip and coefficient are as their schedules have them now; None takes the config's.
+        """
 
 
 @dataclass(frozen=True)
@@ -39,8 +60,7 @@ class Algorithm:
     """What an algorithm adds to the loop."""
 
     loss: Loss
-    """(model, minibatch, config, clip range) -> the loss [] and the metrics [len(metrics)], each
-    summed over the minibatch's samples."""
+    """Gives the loss [] and the metrics [len(metrics)]."""
     metrics: tuple[str, ...]
     """Names of the metrics, in order; one is "loss", one is "approx_kl"."""
     gradients: LossGradients | None = None
@@ -86,16 +106,20 @@ class Learner:
         kind: type[FlatGradients] = DeviceGradients if on_device else FlatGradients
         if workers is not None and workers.exact:
             kind = ExactGradients
-        self.gradients = kind(model, algorithm.metrics)
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        apart = {name for name, _ in named if name.startswith(OF_VALUES)}
+        in_parts = config.clip_gradients == "parts"
+        self.gradients = kind(model, algorithm.metrics, apart if in_parts else ())
         self.device_terms = None
         if on_device:
             assert workers is None, "threads share the processor's work only"
             self.device_terms = DeviceTerms(self._loss_of, self.gradients, record)
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        self.optimizer = Adam(named, config.adam_epsilon)
+        self.optimizer = Adam(named, config.adam_epsilon, apart)
 
-    def _loss_of(self, minibatch: Minibatch, clip_range: Tensor) -> tuple[Tensor, Tensor]:
-        return self.loss(self.model, minibatch, self.config, clip_range)
+    def _loss_of(
+        self, minibatch: Minibatch, clip_range: Tensor, entropy_coef: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.loss(self.model, minibatch, self.config, clip_range, entropy_coef)
 
 
 def update(
@@ -103,8 +127,7 @@ def update(
     batch: Batch,
     indices: tuple[int, ...],
     iteration: int,
-    learning_rate: float,
-    clip_range: float,
+    now: Scheduled,
     comm: Communicator,
 ) -> dict[str, float]:
     """Fit the model to ``batch``; return the last epoch's metrics, means over the job.
@@ -117,8 +140,7 @@ def update(
         batch: this rank's share, [T, B].
         indices: whole-job indices of this rank's environments.
         iteration: counted from 0.
-        learning_rate: as its schedule has it now.
-        clip_range: likewise.
+        now: what the schedules say.
         comm: the job.
 
     Raises:
@@ -139,20 +161,19 @@ def update(
             epoch_batch = replace(batch, advantages=normalized)
         if learner.device_terms is not None:
             samples = sent(samples, batch.returns.device)
-            epoch_batch = learner.device_terms.hold(epoch_batch, clip_range)
+            epoch_batch = learner.device_terms.hold(epoch_batch, now.clip_range, now.entropy_coef)
             learner.device_terms.prepare(
                 [piece for own in samples for piece in split(own, learner.microbatch_size)]
             )
         rows = []
         for own in samples:
-            rows.append(
-                optimizer_step(learner, epoch_batch, own, learning_rate, clip_range, comm)
-            )  # collective
+            rows.append(optimizer_step(learner, epoch_batch, own, now, comm))  # collective
         # While a GPU is still at work.
         samples = deal(epoch + 1) if epoch + 1 < config.num_epochs else []
         metrics = epoch_means(numbers_of(learner, rows, comm), iteration)
         num_updates += len(rows)
-        if config.target_kl is not None and metrics["approx_kl"] > config.target_kl:
+        most = math.inf if config.target_kl is None else config.kl_stop_factor * config.target_kl
+        if metrics["approx_kl"] > most:
             break
     metrics["optimizer_steps"] = float(num_updates)
     return metrics
@@ -196,8 +217,7 @@ def optimizer_step(
     learner: Learner,
     batch: Batch,
     samples: Tensor,
-    learning_rate: float,
-    clip_range: float,
+    now: Scheduled,
     comm: Communicator,
 ) -> dict[str, Any]:
     """Take one optimizer step on one of the job's minibatches; return its means. Collective.
@@ -208,8 +228,7 @@ def optimizer_step(
         learner: changed in place.
         batch: this rank's share.
         samples: [N] int64, this rank's samples of the minibatch; may be empty.
-        learning_rate: Adam's.
-        clip_range: of the probability ratio.
+        now: what the schedules say.
         comm: the job.
     """
     comm.heart.beat("learning")
@@ -222,25 +241,27 @@ def optimizer_step(
         left = len(samples)
         for piece in microbatches(batch, samples, learner.microbatch_size):
             left -= len(piece)
-            direct = direct_gradients(learner, piece, clip_range)
+            direct = direct_gradients(learner, piece, now)
             if direct is not None:
                 gradients.add_term(*direct, len(piece))
                 continue
-            loss, sums = learner.loss(learner.model, piece, learner.config, clip_range)
+            loss, sums = learner.loss(
+                learner.model, piece, learner.config, now.clip_range, now.entropy_coef
+            )
             gradients.add_statistics(sums, len(piece))
             if not left:  # others may do otherwise: the ranks' messages are the same
                 gradients.call_when_complete(partial(comm.begin_sum, gradients))
             loss.backward()
     else:
-        add_gradients(learner, learner.workers, batch, samples, clip_range)
+        add_gradients(learner, learner.workers, batch, samples, now)
     means = comm.average_gradients(gradients)  # collective
     means["gradient_norm"] = gradients.clip_norm(learner.config.max_grad_norm)
-    learner.optimizer.step(learning_rate)
+    learner.optimizer.step(now.learning_rate, now.value_learning_rate)
     return means
 
 
 def add_gradients(
-    learner: Learner, workers: Workers, batch: Batch, samples: Tensor, clip_range: float
+    learner: Learner, workers: Workers, batch: Batch, samples: Tensor, now: Scheduled
 ) -> None:
     """Add up this rank's gradients, a microbatch on each thread at a time.
 
@@ -249,16 +270,18 @@ def add_gradients(
         workers: the threads; exact ones take one environment's samples at a time.
         batch: this rank's share.
         samples: [N] int64, this rank's samples of the minibatch.
-        clip_range: of the probability ratio.
+        now: what the schedules say.
     """
     gradients, size = learner.gradients, learner.microbatch_size
 
     def term(piece: Tensor) -> tuple[Sequence[Tensor | None], Tensor, int]:
         (minibatch,) = microbatches(batch, piece, 0)
-        direct = direct_gradients(learner, minibatch, clip_range)
+        direct = direct_gradients(learner, minibatch, now)
         if direct is not None:
             return *direct, len(minibatch)
-        loss, sums = learner.loss(learner.model, minibatch, learner.config, clip_range)
+        loss, sums = learner.loss(
+            learner.model, minibatch, learner.config, now.clip_range, now.entropy_coef
+        )
         return (
             torch.autograd.grad(loss, gradients.parameters, allow_unused=True),
             sums,
@@ -287,7 +310,7 @@ def sent(samples: list[Tensor], device: torch.device) -> list[Tensor]:
 
 
 def direct_gradients(
-    learner: Learner, minibatch: Minibatch, clip_range: float
+    learner: Learner, minibatch: Minibatch, now: Scheduled
 ) -> tuple[list[Tensor], Tensor] | None:
     """Return the loss's gradients and metrics, or None where it takes autograd to find them."""
     model = learner.model
@@ -295,4 +318,6 @@ def direct_gradients(
         return None
     if any(p._backward_hooks or not p.requires_grad for p in model.parameters()):
         return None
-    return learner.loss_gradients(learner.model, minibatch, learner.config, clip_range)
+    return learner.loss_gradients(
+        model, minibatch, learner.config, now.clip_range, now.entropy_coef
+    )

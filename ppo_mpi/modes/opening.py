@@ -17,7 +17,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import START_UP
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import split_env_name
-from ppo_mpi.snapshot import check_fits, check_memory
+from ppo_mpi.snapshot_checks import check_fits, check_memory
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, load_newest_everywhere
 from ppo_mpi.storage.durable import on_root

@@ -21,20 +21,18 @@ from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
 from ppo_mpi.distributed.records import new_records
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import IterationAbandonedError, RankLostError
-from ppo_mpi.learning.batch import make_batch
 from ppo_mpi.learning.collector import gather_episodes
-from ppo_mpi.learning.rollout import Rollout
-from ppo_mpi.learning.schedules import continues_episodes, scheduled
-from ppo_mpi.learning.statistics import value_statistics
+from ppo_mpi.learning.scheduled import scheduled
+from ppo_mpi.learning.schedules import continues_episodes
 from ppo_mpi.learning.update import update
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
 from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
 from ppo_mpi.modes.filming import start_filming
 from ppo_mpi.modes.opening import Opening, close_finished, open_run, prepare_folder
+from ppo_mpi.modes.phases import collect, learn_beside, prepare
 from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
 from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
-from ppo_mpi.rewards.making import intrinsic_rewards
 from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, with_own_tensors
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.logger import EpisodeRecord, Logger
@@ -251,38 +249,27 @@ def run_iteration(
             run is then somewhere in the midst of an iteration.
     """
     learning, progress = config.learning, run.progress
-    share = min(1.0, progress.iteration / config.num_iterations)
-    continue_episodes = continues_episodes(learning.soft_resets, learning.soft_resets_from, share)
+    share = config.share_done(progress.iteration)
+    now = scheduled(learning, share)
+    continue_episodes = continues_episodes(
+        learning.soft_resets, learning.soft_resets_from, share, learning.soft_resets_switches
+    )
     begin, waited = time.monotonic(), comm.seconds
     rollout = collect(run, config, continue_episodes)
     collected = time.monotonic()
     if comm.any(rollout is None) or rollout is None:  # collective
         raise IterationAbandonedError("a signal to stop came while collecting")
 
-    intrinsic, metrics = intrinsic_rewards(
-        run.rewarder, rollout, config.rewards.intrinsic_weight, continue_episodes, comm
-    )  # collective
-    batch = make_batch(
-        rollout, learning, run.reward_normalizer, comm, intrinsic, config.rewards.extrinsic_weight
-    )  # collective
-    learning_rate = scheduled(
-        learning.learning_rate,
-        learning.final_learning_rate,
-        learning.learning_rate_schedule,
-        share,
-    )
-    clip_range = scheduled(learning.clip_range, 0.0, learning.clip_range_schedule, share)
-    metrics |= value_statistics(batch, comm)  # collective
+    batch, metrics = prepare(run, rollout, config, now, continue_episodes, comm)  # collective
     metrics |= update(
         run.learner,
         batch,
         run.collector.actor.envs.indices,
         progress.iteration,
-        learning_rate,
-        clip_range,
+        now,
         comm,
     )  # collective
-    metrics |= learn_beside(run, rollout, learning_rate, comm)  # collective
+    metrics |= learn_beside(run, rollout, now.learning_rate, comm)  # collective
     progress.iteration += 1
     progress.timesteps += learning.rollout_timesteps
     episodes = gather_episodes(run.actors, comm)  # collective
@@ -291,44 +278,6 @@ def run_iteration(
     *seconds, restarts = comm.sum(np.array([*seconds, restarts])).tolist()  # collective
     seconds = [total / comm.world_size for total in seconds]
     names = ("collect_seconds", "update_seconds", "communication_seconds")
-    metrics |= {"learning_rate": learning_rate, "clip_range": clip_range}
+    metrics |= now.metrics(learning)
     metrics |= dict(zip(names, seconds, strict=True)) | {"restarted_envs": restarts}
     return metrics, episodes
-
-
-def collect(run: Run, config: TrainConfig, continue_episodes: bool) -> Rollout | None:
-    """Collect this rank's share; None if a signal to stop came too long ago.
-
-    Args:
-        run: its environments are stepped, those on held-out levels too.
-        config: the settings.
-        continue_episodes: soft reset, or fresh episodes.
-    """
-    iteration = run.progress.iteration
-    try:
-        rollout = run.collector.collect(iteration, continue_episodes)
-        if run.test_actor is not None:
-            run.test_actor.play(iteration, config.rollout_steps, continue_episodes)
-    except IterationAbandonedError:
-        return None
-    return rollout
-
-
-def learn_beside(
-    run: Run, rollout: Rollout, learning_rate: float, comm: Communicator
-) -> dict[str, float]:
-    """Let all but the policy learn from a rollout; return what there is to tell. Collective.
-
-    Args:
-        run: changed in place.
-        rollout: this rank's.
-        learning_rate: the policy's, as it is now.
-        comm: the job.
-    """
-    metrics: dict[str, float] = {}
-    if run.rewarder is not None:
-        iteration = run.progress.iteration
-        metrics = run.rewarder.learn(rollout, iteration, learning_rate, comm)  # collective
-    if run.observation_normalizer is not None:
-        run.observation_normalizer.update(comm)  # collective
-    return metrics

@@ -15,6 +15,7 @@ from ppo_mpi.networks.distributions import Distribution
 from ppo_mpi.networks.initialization import initialize_head
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.networks.policies import PolicyKind
+from ppo_mpi.networks.value_scale import ValueScale
 from ppo_mpi.registry import NETWORKS, lookup
 from ppo_mpi.settings.network import NetworkConfig
 
@@ -31,6 +32,7 @@ class ActorCritic(nn.Module):
         action_spec: ActionSpec,
         config: NetworkConfig,
         precision: torch.dtype,
+        normalize_values: bool = False,
     ) -> None:
         super().__init__()
         name = config.network
@@ -55,6 +57,11 @@ class ActorCritic(nn.Module):
         self.value_head = AlignedLinear(value_torso.feature_size, 1)
         initialize_head(self.policy_head, config.initialization, config.policy_gain)
         initialize_head(self.value_head, config.initialization, config.value_gain)
+        self.value_scale = ValueScale() if normalize_values else None
+
+    def in_returns(self, values: Tensor) -> Tensor:
+        """Return the head's values [N] in the unit of returns: what they are used for."""
+        return values if self.value_scale is None else self.value_scale(values)
 
     def prepare(self, obs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Turn observations into what a torso takes.
@@ -77,7 +84,8 @@ class ActorCritic(nn.Module):
                 [N, bytes] uint8 of both.
 
         Returns:
-            [N, A] float32 for ``distribution``, and values [N] float32 (discounted return).
+            [N, A] float32 for ``distribution``, and values [N] float32 (discounted return; in the
+            unit of the head, see ``in_returns``).
         """
         if not torch.is_grad_enabled() and runs_directly(self, obs):
             direct = DirectPass(self, obs)

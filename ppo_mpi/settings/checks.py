@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.learning.schedules import value_at
 
 RESUMABLE: dict[str, Any] = {"resumable": True}
 """Marks a field that may change when a run is resumed: it does not shape what was learned."""
@@ -29,3 +31,29 @@ def positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ConfigError(f"{name}={value} must be greater than 0")
+
+
+def schedules(**texts: str) -> None:
+    """Refuse texts that are no schedule, by name."""
+    for name, text in texts.items():
+        try:
+            value_at(1.0, text, 0.0)
+        except ValueError as error:
+            raise ConfigError(f"{name}={error}") from error
+
+
+def range_or_empty(**values: Sequence[float]) -> None:
+    """Refuse what is neither empty nor a lower and a higher number, by name."""
+    for name, ends in values.items():
+        if len(ends) and not (len(ends) == 2 and ends[0] < ends[1]):
+            shown = " ".join(map(str, ends))
+            raise ConfigError(f"{name}={shown} must be a lower and a higher number, such as -10 10")
+
+
+def ascending(low: float, high: float, **values: Sequence[float]) -> None:
+    """Refuse lists that do not ascend from above ``low`` up to ``high``, by name."""
+    for name, places in values.items():
+        chain = [low, *places]
+        if any(not a < b <= high for a, b in zip(chain, chain[1:], strict=False)):
+            shown = " ".join(map(str, places))
+            raise ConfigError(f"{name}={shown} must ascend, from above {low} up to {high}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ppo_mpi.settings.checks import at_least, positive, within
+from ppo_mpi.settings.checks import at_least, positive, schedules, within
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class RewardsConfig:
     reward model."""
     intrinsic_weight: float = 1.0
     """Factor on the model's rewards (rnd published: 1 beside 2 on the environment's)."""
+    intrinsic_weight_schedule: str = "constant"
+    """How this factor goes on with the whole job's progress; linear ends at 0."""
     normalize_intrinsic_rewards: Literal["auto", "on", "off"] = "auto"
     """Whether they are divided by the running deviation of their discounted return over the job;
     auto: with rnd, as published, and not with icm."""
@@ -65,6 +67,7 @@ class RewardsConfig:
         at_least(0, encoded_size=self.encoded_size, reward_epochs=self.reward_epochs)
         at_least(0, reward_max_grad_norm=self.reward_max_grad_norm)
         at_least(0, extrinsic_weight=self.extrinsic_weight, intrinsic_weight=self.intrinsic_weight)
+        schedules(intrinsic_weight_schedule=self.intrinsic_weight_schedule)
         at_least(0, icm_reward_scale=self.icm_reward_scale)
         at_least(1, reward_feature_size=self.reward_feature_size)
         at_least(1, rnd_output_size=self.rnd_output_size)

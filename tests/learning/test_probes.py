@@ -43,7 +43,7 @@ def probabilities_of(agent: Agent, obs: torch.Tensor) -> tuple[torch.Tensor, tor
     with torch.no_grad():
         distribution, values = agent.model(obs)
     assert isinstance(distribution, Categorical)
-    return distribution.log_probs.exp(), values
+    return distribution.log_probs.exp(), agent.model.in_returns(values)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -103,5 +103,20 @@ def test_ppo_learns_from_images(comm: Communicator, shared_tmp_path: Path, seed:
     agent = learn("image", seed, comm, shared_tmp_path)
     images = torch.tensor(COLORS, dtype=torch.uint8)[:, None, None].expand(3, 8, 8, 3)
     probabilities, values = probabilities_of(agent, images)
+    assert probabilities.diagonal().min() > 0.99
+    assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.2)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_normalized_values_of_short_segments_are_the_geometric_series_too(
+    comm: Communicator, shared_tmp_path: Path, seed: int
+):
+    options = {
+        "max_segment_steps": 4, "value_target": "reward_to_go", "bootstrap_clip": (-20.0, 20.0),
+        "normalize_values": True, "value_loss": "huber", "huber_delta": 1.0,
+        "value_learning_rate": 6e-3, "clip_gradients": "parts",
+    }  # fmt: skip
+    agent = learn("match", seed, comm, shared_tmp_path, **options)
+    probabilities, values = probabilities_of(agent, torch.eye(3))
     assert probabilities.diagonal().min() > 0.99
     assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.2)

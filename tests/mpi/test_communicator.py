@@ -298,3 +298,9 @@ def test_exact_sums_have_the_same_bits_however_the_terms_are_dealt(comm):
 def test_exact_sums_of_nothing_and_of_what_is_not_finite(comm):
     assert comm.exact_sum(np.zeros((3, 0))).tolist() == [0.0, 0.0, 0.0]
     assert np.isnan(comm.exact_sum(np.array([[np.nan, 1.0]]))).all()
+
+
+def test_the_largest_of_all_ranks_is_taken_element_by_element(comm: Communicator):
+    own = np.array([float(comm.rank), -float(comm.rank), 5.0])
+    assert comm.largest(own).tolist() == [comm.world_size - 1, 0.0, 5.0]
+    assert own[0] == comm.rank

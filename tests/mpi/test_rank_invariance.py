@@ -40,6 +40,7 @@ COMPARED = [(job, other) for job in ("starpilot", "CartPole") for other in OTHER
 COMPARED += [("probe:box", "ranks3"), ("split", "ranks2"), ("split", "ranks3")]
 COMPARED += [("probe:box", "ranks3"), ("probe:tuple", "ranks3"), ("probe:tuple", "turns")]
 COMPARED += [("probe:picture_and_vector", "ranks2"), ("probe:picture_and_vector", "turns")]
+COMPARED += [("options", "ranks2"), ("options", "ranks3"), ("options", "turns")]
 
 
 @pytest.fixture(scope="module")

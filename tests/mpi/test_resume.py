@@ -50,6 +50,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         ("probe:box", (0, 0)),
         ("probe:tuple", (0, 0)),
         ("probe:picture_and_vector", (0, 0)),
+        ("options", (0, 0, 0)),
     ],
 )
 def test_a_run_that_was_stopped_is_the_run_that_was_not(
@@ -77,10 +78,10 @@ def test_a_run_that_was_stopped_is_the_run_that_was_not(
     assert one["logger"]["windows"] == two["logger"]["windows"]
 
 
+@pytest.mark.parametrize("job", ["CartPole", "options"])  # of Procgen: tests/faults
 def test_a_run_goes_on_on_other_numbers_of_ranks_to_the_same_bits(
-    whole_run: Callable[[str], Path], tmp_path: Path
+    whole_run: Callable[[str], Path], job: str, tmp_path: Path
 ):
-    job = "CartPole"  # of Procgen: tests/faults
     run_job(3, "train", *JOBS[job], *ONE_ITERATION, "--run", "r", cwd=tmp_path)
     run_job(1, "train", *JOBS[job], *ONE_ITERATION, "--run", "r", cwd=tmp_path)
     words = ["train", *JOBS[job], *TOTAL, "--max-seconds", "0", "--run", "r"]

@@ -243,6 +243,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (["train", "--target-kl", "x"], "is not a number (0.5, 5e-4), or none"),
         (["train", "clip_values=maybe"], "is not true or false"),
         (["train", "--hidden-sizes", "a"], "is not a list of whole numbers"),
+        (["train", "--bootstrap-clip", "a"], "is not a list of numbers such as -10 10"),
         (["train", "--soft-resets", "schedule"], "one of on, off, scheduled; did you mean sched"),
         (["train", "coinrn"], "unknown environment 'coinrn'; did you mean coinrun?"),
         (["train", "procgen:x"], "unknown Procgen game 'x'; known: bigfish, "),
@@ -261,6 +262,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 )
 def test_a_mistake_is_answered_in_one_line_with_the_remedy(words, message):
     assert message in error_of(*words)
+
+
+def test_a_range_of_numbers_may_begin_below_0():
+    words = ["train", "CartPole-v1", "--value-target", "reward_to_go"]
+    learning = parse_command([*words, "--bootstrap-clip", "-10", "4.5"]).config.learning
+    assert learning.bootstrap_clip == (-10.0, 4.5)
+    assert parse_command(words).config.learning.bootstrap_clip == ()
 
 
 def test_what_is_done_with_settings_is_not_part_of_them():

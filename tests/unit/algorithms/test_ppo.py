@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -135,8 +136,12 @@ def test_the_loss_of_a_minibatch_is_the_sum_over_its_parts():
 @pytest.mark.parametrize("continuous", [False, True])
 @pytest.mark.parametrize("clip_values", [False, True])
 @pytest.mark.parametrize("entropy_coef", [0.0, 0.03])
-def test_the_gradient_by_hand_is_autograds(continuous, clip_values, entropy_coef):
-    config = LearningConfig(value_coef=0.7, entropy_coef=entropy_coef, clip_values=clip_values)
+@pytest.mark.parametrize("kind", ["half_squared", "squared", "huber"])
+def test_the_gradient_by_hand_is_autograds(continuous, clip_values, entropy_coef, kind):
+    config = LearningConfig(
+        value_coef=0.7, entropy_coef=entropy_coef, clip_values=clip_values, value_loss=kind,
+        huber_delta=0.5,
+    )  # fmt: skip
     minibatch = make_minibatch(in_float64(make_model(continuous)), continuous)
     fields = [x.float() if x.is_floating_point() else x for x in vars(minibatch).values()]
     model, minibatch = make_model(continuous).float(), Minibatch(*fields)
@@ -148,3 +153,23 @@ def test_the_gradient_by_hand_is_autograds(continuous, clip_values, entropy_coef
     for gradient, other in zip(found, expected, strict=True):
         assert other is not None
         torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_the_entropy_bonus_is_the_one_that_is_given(continuous):
+    minibatch = make_minibatch(in_float64(make_model(continuous)), continuous)
+    fields = [x.float() if x.is_floating_point() else x for x in vars(minibatch).values()]
+    model, minibatch = make_model(continuous).float(), Minibatch(*fields)
+    other = replace(CONFIG, entropy_coef=0.5)
+    expected, sums = ppo_loss(model, minibatch, other, 0.1)
+    for coefficient in (0.5, torch.tensor(0.5)):
+        loss, same_sums = ppo_loss(model, minibatch, CONFIG, 0.1, coefficient)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(same_sums, sums)
+    assert ppo_loss(model, minibatch, CONFIG, 0.1)[0].item() != pytest.approx(loss.item())
+    found, same_sums = ppo_gradients(model, minibatch, CONFIG, 0.1, 0.5)
+    torch.testing.assert_close(same_sums, sums)
+    for gradient, by_config in zip(
+        found, ppo_gradients(model, minibatch, other, 0.1)[0], strict=True
+    ):
+        assert torch.equal(gradient, by_config)

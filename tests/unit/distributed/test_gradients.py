@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from ppo_mpi.distributed.device_gradients import DeviceGradients
 from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
 
 
@@ -190,3 +191,36 @@ def test_exact_sums_keep_terms_below_the_coarse_quantum():
         gradients.add_term([torch.full((1, 1), 1e-9), torch.full((1,), 3e-12)], torch.zeros(0), 1)
     gradients.divide()
     assert gradients.gradients.tolist() == pytest.approx([1e-9, 3e-12], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [FlatGradients, ExactGradients, DeviceGradients])
+@pytest.mark.parametrize("max_norm", [0.5, 3.0, 0.0])
+def test_parts_are_clipped_each_by_itself(kind, max_norm):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    apart = {"1.weight", "1.bias"}
+    gradients = kind(model, ("loss",), apart)
+    # One part is long, the other short: 2 is between them.
+    lengths = {name: (4.0 if name in apart else 1.0) for name in gradients.names}
+    own = [torch.randn_like(p) * lengths[n] for n, p in model.named_parameters()]
+    gradients.zero()
+    gradients.add_term(own, torch.zeros(1), 1)
+    if kind is DeviceGradients:
+        gradients.average(1, 0)
+    else:
+        gradients.divide()
+    row = {"gradient_norm": gradients.clip_norm(max_norm)}
+    expected = [x.clone() for x in own]
+    for which in (True, False):
+        part = [x for x, name in zip(expected, gradients.names, strict=True)
+                if (name in apart) is which]  # fmt: skip
+        norm = math.sqrt(sum(float((x**2).sum()) for x in part))
+        if 0 < max_norm < norm:
+            for x in part:
+                x *= max_norm / norm
+    for parameter, other in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, other, rtol=1e-4, atol=1e-6)
+    whole = math.sqrt(sum(float((x**2).sum()) for x in own))
+    if kind is DeviceGradients:
+        row = gradients.read([row])[0]
+    assert row["gradient_norm"] == pytest.approx(whole, rel=1e-5)

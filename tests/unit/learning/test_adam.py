@@ -78,3 +78,22 @@ def test_an_update_does_not_load_torchs_compiler():
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.03), (0.05, 0.0), (0.1, 0.1)])
+def test_what_stands_apart_has_its_own_rate_and_the_others_steps(rates):
+    ours, theirs = network(), network()
+    named = list(ours.named_parameters())
+    optimizer = Adam(named, epsilon=1e-5, apart={"2.weight", "2.bias"})
+    groups = [
+        {"params": list(theirs[0].parameters()), "lr": rates[0]},
+        {"params": list(theirs[2].parameters()), "lr": rates[1]},
+    ]
+    expected = torch.optim.Adam(groups, eps=1e-5, fused=True)
+    for step in range(3):
+        for model in (ours, theirs):
+            set_gradients(model, step)
+        optimizer.step(*rates)
+        expected.step()
+        assert torch.equal(flat(ours), flat(theirs))
+    assert optimizer.tensors()["0.bias/step"].item() == 3

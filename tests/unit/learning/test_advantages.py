@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppo_mpi.learning.advantages import gae
+from ppo_mpi.learning.advantages import gae, rewards_to_go, segment_ends
 
 STEPS, ENVS = 23, 7
 
@@ -110,3 +110,74 @@ def test_what_follows_a_terminated_step_is_not_read() -> None:
     clean, _ = gae(*rollout, 0.99, 0.95)
     rollout[2][rollout[3]] = float("nan")
     assert torch.equal(clean, gae(*rollout, 0.99, 0.95)[0])
+
+
+def segments_of(terminated: np.ndarray, truncated: np.ndarray, limit: int, b: int) -> list[range]:
+    """Return the steps of each segment of one environment, by walking along it."""
+    segments, first = [], 0
+    for t in range(len(terminated)):
+        is_cut = limit > 0 and t - first + 1 == limit
+        if terminated[t, b] or truncated[t, b] or is_cut or t == len(terminated) - 1:
+            segments.append(range(first, t + 1))
+            first = t + 1
+    return segments
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 8, 100])
+def test_segments_end_with_episodes_and_after_so_many_steps(limit: int) -> None:
+    _, _, _, terminated, truncated = random_rollout(seed=5)
+    found = segment_ends(torch.from_numpy(terminated), torch.from_numpy(truncated), limit)
+    found[-1] = True  # the rollout's own end is nobody's mark
+    for b in range(ENVS):
+        ends = [segment[-1] for segment in segments_of(terminated, truncated, limit, b)]
+        assert torch.nonzero(found[:, b])[:, 0].tolist() == ends
+
+
+@pytest.mark.parametrize("limit", [0, 3, 8])
+@pytest.mark.parametrize("bounds", [None, (-0.3, 0.2), (0.1, 0.5)])
+def test_rewards_to_go_are_each_segments_own_and_one_clipped_value(
+    limit: int, bounds: tuple[float, float] | None
+) -> None:
+    rewards, _, next_values, terminated, truncated = random_rollout(seed=6)
+    ends = segment_ends(torch.from_numpy(terminated), torch.from_numpy(truncated), limit)
+    given = map(torch.from_numpy, (rewards, next_values, terminated))
+    found = rewards_to_go(*given, ends, 0.9, bounds)
+    was_clipped = False
+    for b in range(ENVS):
+        for segment in segments_of(terminated, truncated, limit, b):
+            last = segment[-1]
+            value = 0.0 if terminated[last, b] else float(next_values[last, b])
+            if bounds and not terminated[last, b]:
+                clipped = min(max(value, bounds[0]), bounds[1])
+                was_clipped |= clipped != value
+                value = clipped
+            for t in segment:
+                left = range(t, last + 1)
+                expected = sum(0.9 ** (k - t) * float(rewards[k, b]) for k in left)
+                expected += 0.9 ** len(left) * value
+                assert found[t, b].item() == pytest.approx(expected, abs=1e-5)
+    assert was_clipped == (bounds is not None)
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+def test_gae_with_lambda_1_is_the_rewards_to_go_minus_the_values(limit: int) -> None:
+    rewards, values, next_values, terminated, truncated = map(
+        torch.from_numpy, random_rollout(seed=7)
+    )
+    ends = segment_ends(terminated, truncated, limit)
+    advantages, returns = gae(rewards, values, next_values, terminated, ends, 0.9, 1.0)
+    targets = rewards_to_go(rewards, next_values, terminated, ends, 0.9, None)
+    torch.testing.assert_close(returns, targets, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(advantages, targets - values, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [3, 8])
+def test_gae_of_segments_is_the_papers_sum_over_each(limit: int) -> None:
+    rewards, values, next_values, terminated, truncated = random_rollout(seed=8)
+    ends = segment_ends(torch.from_numpy(terminated), torch.from_numpy(truncated), limit)
+    rollout = [rewards, values, next_values, terminated]
+    expected = np.array(advantage_by_the_sum(*rollout, ends.numpy(), 0.9, 0.8))
+    advantages, _ = gae(*map(torch.from_numpy, rollout), ends, 0.9, 0.8)
+    np.testing.assert_allclose(advantages.numpy(), expected, atol=2e-5)
+    whole = np.array(advantage_by_the_sum(*rollout, truncated, 0.9, 0.8))
+    assert not np.allclose(whole, expected, atol=1e-2)

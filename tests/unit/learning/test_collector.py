@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ import torch
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import StepResult
-from ppo_mpi.envs.probe import ProbeEnvs, make_envs
+from ppo_mpi.envs.probe import TASKS, ProbeEnvs, make_envs
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.collector import Actor, Collector, gather_episodes
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers
+from ppo_mpi.learning.schedules import continues_episodes
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.settings.network import NetworkConfig
 
@@ -110,6 +113,23 @@ def test_rollouts_continue_episodes_or_begin_fresh_ones():
     assert [episode.length for episode in episodes] == [10] * 6
     # The curves count iterations from 1: a resumed run cuts them at its checkpoint's iteration.
     assert {episode.iteration for episode in episodes} == {3}
+
+
+def test_an_episode_longer_than_a_rollout_is_seen_to_its_end_with_soft_resets_only(monkeypatch):
+    monkeypatch.setitem(TASKS, "match", replace(TASKS["match"], max_steps=3 * STEPS + 5))
+    soft, hard, scheduled = (make_collector("match") for _ in range(3))
+    seen: dict[str, list[int]] = {"soft": [], "hard": [], "scheduled": []}
+    for iteration in range(8):
+        later = continues_episodes("scheduled", 0.5, iteration / 8)
+        for name, collector, continued in (
+            ("soft", soft, True), ("hard", hard, False), ("scheduled", scheduled, later),
+        ):  # fmt: skip
+            collector.collect(iteration, continued)
+            seen[name] += [episode.length for episode in collector.actor.episodes]
+    assert seen["soft"] == [3 * STEPS + 5] * 6  # three environments, two episodes each
+    assert seen["hard"] == []
+    # It goes on with the episode that the third rollout has begun.
+    assert seen["scheduled"] == [3 * STEPS + 5] * 3
 
 
 @pytest.mark.parametrize("task", ["match", "box"])

@@ -151,3 +151,49 @@ def test_the_value_losss_slope_is_its_derivative(clip_range: float | None) -> No
     ]
     found = value_slope(values, old_values, returns, clip_range)
     torch.testing.assert_close(found, (ends[0] - ends[1]) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+def error_by_hand(error: float, kind: str, delta: float) -> float:
+    if kind == "squared":
+        return error**2
+    if kind == "half_squared" or abs(error) <= delta:
+        return error**2 / 2
+    return delta * (abs(error) - delta / 2)
+
+
+@pytest.mark.parametrize("clip_range", [0.2, None])
+@pytest.mark.parametrize("kind", ["half_squared", "squared", "huber"])
+def test_each_kind_of_value_loss_is_its_formula(kind: str, clip_range: float | None) -> None:
+    values, old_values, returns = random_columns(3, 0.5, seed=4)
+    losses = value_loss(values, old_values, returns, clip_range, kind, 0.4)
+    slopes = value_slope(values, old_values, returns, clip_range, kind, 0.4)
+    kinds = set()
+    for i in range(200):
+        value, old, target = values[i].item(), old_values[i].item(), returns[i].item()
+        expected = error_by_hand(value - target, kind, 0.4)
+        if clip_range is not None:
+            near = old + min(max(value - old, -clip_range), clip_range)
+            expected = max(expected, error_by_hand(near - target, kind, 0.4))
+        assert losses[i].item() == pytest.approx(expected, abs=1e-6)
+        kinds.add(abs(value - target) > 0.4)
+    assert kinds == {True, False}
+    own = values.clone().requires_grad_()
+    value_loss(own, old_values, returns, clip_range, kind, 0.4).sum().backward()
+    torch.testing.assert_close(own.grad, slopes, rtol=1e-4, atol=1e-6)
+
+
+def test_the_huber_loss_is_torchs_and_has_a_slope_where_nothing_is_wrong() -> None:
+    values, returns = torch.tensor([0.0, 1.0, 30.0, -30.0]), torch.zeros(4)
+    own = values.clone().requires_grad_()
+    losses = value_loss(own, values, returns, None, "huber", 10.0)
+    expected = torch.nn.functional.huber_loss(values, returns, reduction="none", delta=10.0)
+    torch.testing.assert_close(losses.detach(), expected)
+    losses.sum().backward()
+    assert own.grad is not None
+    assert own.grad.tolist() == [0.0, 1.0, 10.0, -10.0]
+
+
+def test_an_unknown_value_loss_lists_the_known_ones() -> None:
+    one = torch.ones(1)
+    with pytest.raises(ValueError, match="unknown value loss 'cubic'; known: half_squared, squar"):
+        value_loss(one, one, one, None, "cubic")

@@ -13,7 +13,9 @@ from ppo_mpi.learning.normalizers import (
     ObservationNormalizer,
     PackedNormalizer,
     RewardNormalizer,
+    RewardRange,
     RunningMoments,
+    job_moments,
 )
 
 COMM = Communicator()
@@ -195,3 +197,39 @@ def test_of_packed_observations_the_vectors_are_normalized_and_the_images_stay()
         packed.update(COMM)
     for name, statistics in plain.moments.state_dict().items():
         np.testing.assert_array_equal(packed.moments.state_dict()[name], statistics)
+
+
+def test_the_range_of_rewards_is_of_all_so_far_and_is_taken_up_again() -> None:
+    seen = RewardRange()
+    found = []
+    for rewards in ([[2.0, 3.0]], [[2.5, 2.5]], [[-1.0, 7.0]]):
+        seen.see(np.array(rewards, np.float32), COMM)
+        found.append((seen.low, seen.high))
+    assert found == [(2.0, 3.0), (2.0, 3.0), (-1.0, 7.0)]
+    other = RewardRange()
+    other.load_state_dict(seen.state_dict())
+    other.see(np.zeros((1, 1), np.float32), COMM)
+    assert (other.low, other.high, other.seen) == (-1.0, 7.0, True)
+    fresh = RewardRange()
+    fresh.load_state_dict(RewardRange().state_dict())
+    assert not fresh.seen
+
+
+def test_moments_of_the_job_are_numpys() -> None:
+    columns = np.random.default_rng(3).standard_normal((2, 50)) + 1e4
+    count, mean, variance = job_moments(columns, COMM)
+    assert count == 50
+    np.testing.assert_allclose(mean, columns.mean(1), rtol=1e-12)
+    np.testing.assert_allclose(variance, columns.var(1), rtol=1e-9)
+
+
+def test_observations_may_be_clipped_without_being_normalized() -> None:
+    normalizer = ObservationNormalizer((2,), clip=1.5, only_clips=True)
+    obs = np.array([[0.25, -9.0], [2.0, 1.5]], np.float32)
+    for _ in range(2):
+        normalizer.see(obs)
+        normalizer.update(COMM)
+        found = normalizer.normalize(obs)
+        np.testing.assert_array_equal(found, np.array([[0.25, -1.5], [1.5, 1.5]], np.float32))
+    assert found.dtype == np.float32
+    assert normalizer.moments.count == 1e-4

@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from learners import (
+    COMM,
+    CONFIG,
+    ENVS,
+    NOW,
+    STEPS,
+    make_batch,
+    make_learner,
+    make_model,
+    parameters_of,
+    run_update,
+)
+from torch import nn
 
 from ppo_mpi.algorithms.ppo import PPO
 from ppo_mpi.distributed.communicator import Communicator
@@ -19,55 +31,12 @@ from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Rollout, minibatch_samples
+from ppo_mpi.learning.scheduled import Scheduled
 from ppo_mpi.learning.statistics import normalized_by_minibatch, value_statistics
 from ppo_mpi.learning.update import Algorithm, Learner, update
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
-
-COMM = Communicator()
-STEPS, ENVS = 11, 3
-CONFIG = LearningConfig(
-    num_epochs=2, num_minibatches=4, microbatch_size=0, max_grad_norm=0.5, adam_epsilon=1e-5,
-    normalize_advantages="none", entropy_coef=0.02, value_coef=0.4,
-)  # fmt: skip
-
-
-def make_model() -> ActorCritic:
-    torch.manual_seed(3)
-    config = NetworkConfig(hidden_sizes=(8,), shared_torso=False)
-    return ActorCritic(ObservationSpec((5,), "float32"), Discrete(4), config, torch.float32)
-
-
-def make_batch(model: ActorCritic, seed: int = 0) -> Batch:
-    """Return a rollout whose log-probabilities are near the model's, and random targets."""
-    generator = torch.Generator().manual_seed(seed)
-    obs = torch.randn(STEPS, ENVS, 5, generator=generator)
-    actions = torch.randint(4, (STEPS, ENVS), generator=generator)
-    noise = torch.randn(4, STEPS, ENVS, generator=generator)
-    with torch.no_grad():
-        distribution, values = model(obs.flatten(0, 1))
-        log_probs = distribution.log_prob(actions.flatten()).view(STEPS, ENVS)
-    none = np.zeros((STEPS, ENVS))
-    rollout = Rollout(
-        obs, actions, log_probs + 0.1 * noise[0], values.view(STEPS, ENVS) + 0.1 * noise[1],
-        noise[3], none, none, none,
-    )  # fmt: skip
-    return Batch(rollout, noise[2], noise[3])
-
-
-def make_learner(
-    config: LearningConfig = CONFIG, workers: Workers | None = None, **where: bool
-) -> Learner:
-    return Learner(make_model(), PPO, config, seed=9, workers=workers, **where)
-
-
-def run_update(learner: Learner, batch: Batch, learning_rate: float = 0.01) -> dict[str, float]:
-    return update(learner, batch, (0, 1, 2), 6, learning_rate, 0.2, COMM)
-
-
-def parameters_of(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 def plain_update(model: ActorCritic, batch: Batch, config: LearningConfig) -> float:
@@ -135,14 +104,17 @@ def test_an_update_that_stays_on_its_device_is_the_same(size: int, record: bool,
     host = make_learner(config)
     config = replace(config, microbatch_size=size)
     device = make_learner(config, on_device=True, record=record)
-    # Three iterations of one rollout's memory, the clip changing before the last.
+    # Three iterations of one rollout's memory; what is scheduled changes from one to the next.
     batch = make_batch(host.model)
-    for iteration, clip_range in enumerate((0.2, 0.2, 0.1)):
+    for iteration, (clip_range, entropy_coef) in enumerate(((0.2, 0.02), (0.2, 0.3), (0.1, 0.0))):
         batch.advantages.copy_(make_batch(host.model, iteration).advantages)
         expected, found = (
-            update(learner, replace(batch), (0, 1, 2), iteration, 0.01, clip_range, COMM)
+            update(
+                learner, replace(batch), (0, 1, 2), iteration,
+                Scheduled(0.01, clip_range, entropy_coef), COMM,
+            )
             for learner in (host, device)
-        )
+        )  # fmt: skip
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
     torch.testing.assert_close(
         parameters_of(device.model), parameters_of(host.model), atol=1e-5, rtol=1e-4
@@ -179,7 +151,7 @@ def test_each_step_of_a_large_network_sends_what_is_complete_early(size: int):
     none = np.zeros((4, 3))
     rollout = Rollout(obs, numbers.long(), numbers, numbers, numbers, none, none, none)
     comm = Watched()
-    update(learner, Batch(rollout, numbers + 1, numbers + 1), (0, 1, 2), 0, 0.01, 0.2, comm)
+    update(learner, Batch(rollout, numbers + 1, numbers + 1), (0, 1, 2), 0, NOW, comm)
     assert comm.begun == 2
 
 
@@ -238,7 +210,7 @@ def test_metrics_are_those_of_the_last_epoch():
     one, two = make_learner(replace(CONFIG, num_epochs=1)), make_learner()
     batch = make_batch(one.model)
     run_update(one, batch)
-    again = update(one, batch, (0, 1, 2), 6, 0.01, 0.2, COMM)
+    again = update(one, batch, (0, 1, 2), 6, NOW, COMM)
     assert run_update(two, batch)["loss"] != again["loss"]  # other minibatches: epoch 1, not 0
     assert set(again) == {*PPO.metrics, "gradient_norm", "optimizer_steps"}
 
@@ -269,7 +241,7 @@ def test_a_reward_that_is_not_a_number_stops_the_update():
 
 
 def test_a_loss_that_is_not_finite_stops_the_update_and_is_named():
-    def loss(model, minibatch, config, clip_range):
+    def loss(model, minibatch, config, clip_range, entropy_coef):
         return PPO.loss(model, minibatch, config, clip_range)[0], torch.full((6,), float("inf"))
 
     learner = Learner(make_model(), Algorithm(loss, PPO.metrics), CONFIG, 9)

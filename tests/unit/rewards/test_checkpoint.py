@@ -17,7 +17,8 @@ from ppo_mpi.errors import CheckpointError
 from ppo_mpi.modes.train import run_iteration
 from ppo_mpi.rewards.making import make_reward_model
 from ppo_mpi.seeding import generator
-from ppo_mpi.snapshot import check_fits, restore, snapshot_of, state_of
+from ppo_mpi.snapshot import restore, snapshot_of, state_of
+from ppo_mpi.snapshot_checks import check_fits
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.stored_config import stored_config
 from ppo_mpi.storage.stored_state import check_state

@@ -1,0 +1,96 @@
+"""What an iteration does before and beside the policy's update.
+
+Axes: T steps; B environments on this rank.
+"""
+
+from __future__ import annotations
+
+from ppo_mpi.build import Run
+from ppo_mpi.config import TrainConfig
+from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.errors import IterationAbandonedError
+from ppo_mpi.learning.batch import make_batch
+from ppo_mpi.learning.rollout import Batch, Rollout
+from ppo_mpi.learning.scheduled import Scheduled
+from ppo_mpi.learning.schedules import value_at
+from ppo_mpi.learning.statistics import value_statistics
+from ppo_mpi.learning.value_targets import normalized_targets
+from ppo_mpi.rewards.making import intrinsic_rewards
+
+
+def collect(run: Run, config: TrainConfig, continue_episodes: bool) -> Rollout | None:
+    """Collect this rank's share; None if a signal to stop came too long ago.
+
+    Args:
+        run: its environments are stepped, those on held-out levels too.
+        config: the settings.
+        continue_episodes: soft reset, or fresh episodes.
+    """
+    iteration = run.progress.iteration
+    try:
+        rollout = run.collector.collect(iteration, continue_episodes)
+        if run.test_actor is not None:
+            run.test_actor.play(iteration, config.rollout_steps, continue_episodes)
+    except IterationAbandonedError:
+        return None
+    return rollout
+
+
+def learn_beside(
+    run: Run, rollout: Rollout, learning_rate: float, comm: Communicator
+) -> dict[str, float]:
+    """Let all but the policy learn from a rollout; return what there is to tell. Collective.
+
+    Args:
+        run: changed in place.
+        rollout: this rank's.
+        learning_rate: the policy's, as it is now.
+        comm: the job.
+    """
+    metrics: dict[str, float] = {}
+    if run.rewarder is not None:
+        iteration = run.progress.iteration
+        metrics = run.rewarder.learn(rollout, iteration, learning_rate, comm)  # collective
+    if run.observation_normalizer is not None:
+        run.observation_normalizer.update(comm)  # collective
+    return metrics
+
+
+def prepare(
+    run: Run,
+    rollout: Rollout,
+    config: TrainConfig,
+    now: Scheduled,
+    continue_episodes: bool,
+    comm: Communicator,
+) -> tuple[Batch, dict[str, float]]:
+    """Turn a rollout into what the policy learns from. Collective.
+
+    Args:
+        run: its normalizers and reward model take the rollout in.
+        rollout: this rank's.
+        config: the settings.
+        now: what their schedules say.
+        continue_episodes: whether the rollout went on with the episodes of the last one.
+        comm: the job.
+
+    Returns:
+        this rank's share, and metrics of rewards and values, the same on every rank.
+    """
+    rewards, share = config.rewards, config.share_done(run.progress.iteration)
+    weight = value_at(rewards.intrinsic_weight, rewards.intrinsic_weight_schedule, share)
+    intrinsic, metrics = intrinsic_rewards(
+        run.rewarder, rollout, weight, continue_episodes, comm
+    )  # collective
+    batch = make_batch(
+        rollout,
+        config.learning,
+        run.reward_normalizer,
+        comm,
+        intrinsic,
+        rewards.extrinsic_weight,
+        rewards_seen=run.rewards_seen,
+        bootstrap_factor=now.bootstrap_factor,
+    )  # collective
+    metrics |= value_statistics(batch, comm)  # collective
+    return normalized_targets(run.model, batch, comm), metrics  # collective
