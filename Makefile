@@ -18,7 +18,7 @@ NEEDS := setup.py constraints.txt pyproject.toml $(wildcard ppo_mpi/networks/*.c
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help train setup check lint types unit test test-mpi test-faults soak bench clean
+.PHONY: help train setup check lint types unit test test-mpi test-faults learn soak bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
 
 test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
 	$(BIN)/python -m pytest -rs --durations=10 -m "faults or not faults" tests/faults tests/cluster tests/mpi/test_stop_grace.py
+
+learn: $(TEST) ## train small tasks to known scores on one rank and on two: under an hour
+	$(BIN)/python benchmarks/acceptance.py $(ARGS)
 
 soak: $(OTHER_TEST) ## half an hour (MINUTES=30) of random faults; what they did is printed
 	$(BIN)/python tests/faults/soak.py --minutes $(MINUTES) $(ARGS)
