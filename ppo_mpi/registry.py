@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings import atari_names
 
 ALGORITHMS = {
     "ppo": "ppo_mpi.algorithms.ppo:PPO",
@@ -21,6 +22,7 @@ NETWORKS = {
     "nature": "ppo_mpi.networks.nature:make_torso",
 }
 SUITES = {
+    "atari": "ppo_mpi.envs.atari:make_envs",
     "gym": "ppo_mpi.envs.gym_control:make_envs",
     "probe": "ppo_mpi.envs.probe:make_envs",
     "procgen": "ppo_mpi.envs.procgen:make_envs",
@@ -35,6 +37,7 @@ DEFAULT_PRESETS = {
     "gym:CartPole-v1": "cartpole",
     "gym:Acrobot-v1": "acrobot",
     "gym:LunarLander-v3": "lunarlander",
+    "atari": "atari-ppo",
     "procgen": "procgen-easy",
     "gym": "gym-control",
     "probe": "probe",
@@ -64,19 +67,37 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 def split_env_name(env: str) -> tuple[str, str]:
     """Return (suite, task): ``"coinrun"`` and ``"procgen:coinrun"`` are the same.
 
-    A name without a suite is a Procgen game if there is one of that name, else a Gymnasium id.
+    A name without a suite is a Procgen game if there is one of that name, an Atari game if it is
+    written like one (``PongNoFrameskip-v4``, ``ALE/Pong-v5``), else a Gymnasium id.
 
     Raises:
-        ConfigError: the suite or the Procgen game is unknown.
+        ConfigError: the suite or the game is unknown.
     """
     suite, colon, task = env.partition(":")
     if not colon:
         suite, task = ("procgen", env) if env in PROCGEN_GAMES else ("gym", env)
+        if atari_names.looks_like_atari(env):
+            suite = "atari"
     if suite not in SUITES:
         raise ConfigError(unknown_name("environment suite", suite, SUITES))
     if suite == "procgen" and task not in PROCGEN_GAMES:
         raise ConfigError(unknown_name("Procgen game", task, PROCGEN_GAMES))
-    return suite, task
+    return suite, _atari_task(task) if suite == "atari" else task
+
+
+def _atari_task(task: str) -> str:
+    """Return the name of an Atari environment in one way of writing it."""
+    try:
+        name = atari_names.parse_name(task)
+    except KeyError as error:
+        known = [atari_names.title(game) for game in atari_names.GAMES]
+        raise ConfigError(unknown_name("Atari game", error.args[0], known)) from None
+    if name is None:
+        raise ConfigError(
+            f"{task!r} is not the name of an Atari environment; use for example atari:Pong, "
+            "PongNoFrameskip-v4, ALE/Pong-v5 or Pong-ram-v4"
+        )
+    return name.task
 
 
 def default_preset(env: str) -> str:

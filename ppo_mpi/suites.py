@@ -35,7 +35,7 @@ def make_envs(
     """
     suite, task = split_env_name(config.environment.env)
     options = suite_options(config, suite, held_out)
-    if suite == "procgen":
+    if suite in ("procgen", "atari"):
         options["num_threads"] = engine_threads
     else:
         options["restart_failed"] = restart_failed
@@ -55,6 +55,8 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
     if suite == "procgen":
         procgen = config.procgen
         return vars(replace(procgen, num_levels=0, start_level=0) if held_out else procgen).copy()
+    if suite == "atari":
+        return vars(config.atari).copy()
     if suite == "gym":
         return {"env_kwargs": config.environment.env_kwargs}
     return {}

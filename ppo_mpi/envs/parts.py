@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ class EnvParts(VecEnvs):
             for name in ("obs", "rewards", "terminated", "truncated", "levels")
         }
         dropped = frozenset[int]().union(*(result.dropped for result in results))
-        return StepResult(**joined, final_obs=final, dropped=dropped)
+        lives = [result.life_lost for result in results if result.life_lost is not None]
+        lost = np.concatenate(lives) if lives else None  # the parts are of one suite
+        return StepResult(**joined, final_obs=final, dropped=dropped, life_lost=lost)
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, ...]."""
@@ -105,9 +108,8 @@ def with_slots_from(result: StepResult, first: int) -> StepResult:
     """
     if not (first and (result.final_obs or result.dropped)):
         return result
-    return StepResult(
-        result.obs, result.rewards, result.terminated, result.truncated,
-        {first + slot: obs for slot, obs in result.final_obs.items()},
-        result.levels,
-        frozenset(first + slot for slot in result.dropped),
-    )  # fmt: skip
+    return replace(
+        result,
+        final_obs={first + slot: obs for slot, obs in result.final_obs.items()},
+        dropped=frozenset(first + slot for slot in result.dropped),
+    )

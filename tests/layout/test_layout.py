@@ -54,6 +54,7 @@ OWN_FILES = {
     "mpi4py": ("distributed/communicator.py",),
     "gymnasium": ("envs/gym_*.py", "envs/atari*.py", "envs/mujoco*.py"),
     "ale_py": ("envs/atari*.py",),
+    "envpool": ("envs/atari*.py",),
     "gym": ("envs/procgen*.py",),
     "gym3": ("envs/procgen*.py",),
     "procgen": ("envs/procgen*.py",),

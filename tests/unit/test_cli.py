@@ -246,7 +246,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (["train", "--soft-resets", "schedule"], "one of on, off, scheduled; did you mean sched"),
         (["train", "coinrn"], "unknown environment 'coinrn'; did you mean coinrun?"),
         (["train", "procgen:x"], "unknown Procgen game 'x'; known: bigfish, "),
-        (["train", "atori:Pong"], "unknown environment suite 'atori'; known: gym, "),
+        (["train", "atori:Pong"], "unknown environment suite 'atori'; did you mean atari?"),
         (["train", "--preset", "cartpol"], "unknown preset 'cartpol'; did you mean cartpole?"),
         (["train", "--learning-rate", "nan"], "learning_rate=nan must be greater than 0"),
         (["train", "--seed", "-1"], "seed=-1 is too small; use 0 or more"),

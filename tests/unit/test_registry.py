@@ -37,7 +37,9 @@ def test_an_environment_is_a_suite_and_a_task(env, expected):
 def test_an_unknown_game_or_suite_lists_what_is_known():
     with pytest.raises(ConfigError, match="unknown Procgen game 'coinrn'; did you mean coinrun"):
         split_env_name("procgen:coinrn")
-    with pytest.raises(ConfigError, match="unknown environment suite 'x'; known: gym, probe"):
+    with pytest.raises(
+        ConfigError, match="unknown environment suite 'x'; known: atari, gym, probe"
+    ):
         split_env_name("x:y")
 
 

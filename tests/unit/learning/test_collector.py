@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -187,3 +189,23 @@ def test_a_rank_without_test_environments_plays_nothing():
     collector = make_collector("match", (), split="test")
     collector.actor.play(0, STEPS, True)
     assert collector.actor.episodes == []
+
+
+def test_a_lost_life_ends_what_is_learned_from_and_not_the_episode():
+    collector = make_collector("match")
+    step = collector.actor.envs.step
+    lost = np.zeros((STEPS, 3), bool)
+    lost[4, 0] = lost[9, 1] = True  # the second as the episode is cut short
+    taken = iter(lost)
+
+    def losing(actions: np.ndarray) -> StepResult:
+        return replace(step(actions), life_lost=next(taken))
+
+    collector.actor.envs.step = losing  # type: ignore[method-assign]
+    rollout = collector.collect(0, True)
+    np.testing.assert_array_equal(rollout.terminated, lost)
+    assert not (rollout.terminated & rollout.truncated).any()
+    assert rollout.truncated[9].tolist() == [True, False, True]
+    # Episodes are whole: ten steps each, wherever lives were lost.
+    lengths = [(record.env, record.length) for record in collector.actor.episodes]
+    assert sorted(lengths) == [(env, 10) for env in (0, 1, 2) for _ in range(2)]
