@@ -178,7 +178,7 @@ def test_all_covers_every_other_extra_but_launchers_and_tools(metadata):
         environment = base | {"extra": extra}
         return {str(r.name) for r in found if r.marker and r.marker.evaluate(environment)}
 
-    every = [names(extra) for extra in EXTRAS - {"all", "mpich", "openmpi", "dev"}]
+    every = [names(extra) for extra in EXTRAS - {"all", "envpool", "mpich", "openmpi", "dev"}]
     assert names("all") == set().union(*every)
     assert names("envs") == set().union(*(names(extra) for extra in ENV_EXTRAS))
     assert "mpich" not in names("all")
