@@ -22,7 +22,7 @@ class EnvironmentConfig:
     """Arguments for the Gymnasium environment, each key=value (value as in YAML)."""
     restart_failed_envs: bool = field(default=False, metadata=RESUMABLE)
     """Whether an environment that raises is made anew and its episode dropped and counted, instead
-    of ending the job. Procgen's environments never raise."""
+    of ending the job. Procgen's and Atari's environments never raise."""
 
     def check(self) -> None:
         """Refuse values that are out of their range."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,3 +128,13 @@ def test_evaluation_is_played_on_the_emulator_and_auto_takes_it_for_training():
 def test_what_envpool_cannot_do_is_refused(env, settings, what):
     with pytest.raises(ConfigError, match=f"envpool does not know {what}"):
         make(env, [], "envpool", **settings)
+
+
+def test_the_benchmark_measures_every_engine():
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "atari.py"
+    words = ("--num-envs", "2", "--steps", "5", "--rounds", "1")
+    done = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["Pong,", "python", "envpool", "gymnasium"]

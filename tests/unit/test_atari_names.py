@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs import atari_state
-from ppo_mpi.envs.atari_options import resolve
+from ppo_mpi.envs.atari_options import import_ale, import_cv2, resolve
+from ppo_mpi.envs.atari_pool import check_pool_options
 from ppo_mpi.envs.atari_state import SavedGame
 from ppo_mpi.envs.base import ObservationSpec
-from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.errors import CheckpointError, ConfigError, MissingPackageError
 from ppo_mpi.registry import default_preset, split_env_name
 from ppo_mpi.seeding import generator
 from ppo_mpi.settings.atari import AtariConfig
@@ -159,3 +161,26 @@ def philox(**change: object) -> dict[str, object]:
 def test_a_state_that_says_something_else_is_refused(change, message):
     with pytest.raises(CheckpointError, match=f"environment 0 .*{message}"):
         atari_state.unpack(with_header(change), a_game(), "pong", 0)
+
+
+def test_opencv_without_libgl_names_both_remedies(tmp_path, monkeypatch):
+    text = 'raise ImportError("libGL.so.1: cannot open shared object file")\n'
+    (tmp_path / "cv2.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackageError, match="apt install libgl1, or pip uninstall opencv-py"):
+        import_cv2()
+
+
+@pytest.mark.parametrize(
+    ("package", "ask", "extra"),
+    [
+        ("cv2", import_cv2, "atari"),
+        ("ale_py", import_ale, "atari"),
+        ("envpool", lambda: check_pool_options(resolve("Pong", AtariConfig())), "envpool"),
+    ],
+)
+def test_a_missing_package_names_the_command_that_installs_it(monkeypatch, package, ask, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=rf'pip install "ppo_mpi\[{extra}\]"'):
+        ask()
