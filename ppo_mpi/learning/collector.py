@@ -284,8 +284,8 @@ class Collector:
                 self.log_probs[place] = transition.log_probs
                 self.values[place] = transition.values
                 self.rewards[place] = result.rewards
-                self.terminated[place] = result.terminated
-                self.truncated[place] = result.truncated
+                self.terminated[place] = result.learned_terminated
+                self.truncated[place] = result.learned_truncated
                 t = place if isinstance(place, int) else place[0]
                 final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
                 if self.keeps_following:  # behind what was made anew nothing is known

@@ -11,7 +11,7 @@ from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.modes.opening import Opening
-from ppo_mpi.registry import split_env_name
+from ppo_mpi.registry import SUITES, split_env_name
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.logger import Logger
 
@@ -141,7 +141,7 @@ def settings_lines(config: TrainConfig) -> list[str]:
     """Return the resolved config for the console: a paragraph for each section."""
     lines = []
     for name, section in sections(config).items():
-        if name == "procgen" and split_env_name(config.environment.env)[0] != "procgen":
+        if name in SUITES and name != split_env_name(config.environment.env)[0]:
             continue
         words = " ".join(f"{key}={_shown(value)}" for key, value in vars(section).items())
         lines += textwrap.wrap(f"{name}: {words}", 100, subsequent_indent="  ")

@@ -23,7 +23,7 @@ class EnvironmentConfig:
     """Arguments of the environment, each key=value (value as in YAML); Procgen has settings."""
     restart_failed_envs: bool = field(default=False, metadata=RESUMABLE)
     """Whether an environment that raises is made anew and its episode dropped and counted, instead
-    of ending the job. Procgen's environments never raise."""
+    of ending the job. Procgen's and Atari's environments never raise."""
 
     env_workers: int = field(default=0, metadata=RESUMABLE)
     """Processes of each rank that step its environments side by side, for slow environments and

@@ -26,7 +26,17 @@ MAX_BYTES = 2**26
 if TYPE_CHECKING:
     from ppo_mpi.distributed.communicator import Communicator
 
-_PACKAGES = ("ppo_mpi", "torch", "numpy", "mpi4py", "procgen", "procgen-mirror", "gymnasium", "gym")
+_PACKAGES = (
+    "ppo_mpi",
+    "torch",
+    "numpy",
+    "mpi4py",
+    "procgen",
+    "procgen-mirror",
+    "ale-py",
+    "gymnasium",
+    "gym",
+)
 
 
 def system_info(comm: Communicator) -> dict[str, Any]:

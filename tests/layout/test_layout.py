@@ -58,6 +58,7 @@ OWN_FILES = {
         *("envs/old_gym*.py", "envs/user*.py"),
     ),
     "ale_py": ("envs/atari*.py",),
+    "envpool": ("envs/atari*.py",),
     "gym": ("envs/procgen*.py", "envs/old_gym*.py", "envs/pybullet*.py"),
     "gym3": ("envs/procgen*.py",),
     "procgen": ("envs/procgen*.py",),

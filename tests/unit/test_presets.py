@@ -16,6 +16,7 @@ def test_the_promised_presets_are_there():
     promised |= {"procgen-paper-easy", "procgen-paper-hard", "procgen-quick"}
     promised |= {"cartpole", "acrobot", "lunarlander", "gym-control", "probe"}
     promised |= {"mountaincar-icm"}
+    promised |= {"atari-ppo"}
     assert promised <= set(preset_names())
 
 

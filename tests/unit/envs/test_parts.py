@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ppo_mpi.envs.base import StepResult, VecEnvs
-from ppo_mpi.envs.parts import EnvParts
+from ppo_mpi.envs.parts import EnvParts, with_slots_from
 from ppo_mpi.envs.probe import make_envs
 
 INDICES = (3, 4, 5, 6, 7)
@@ -86,3 +89,31 @@ def test_an_assignment_reaches_its_slot():
     np.testing.assert_array_equal(parts.reset(), envs.reset())
     with pytest.raises(IndexError, match="slot 5"):
         parts.assign(5, 0, None)
+
+
+def test_lost_lives_are_joined_in_the_order_of_the_slots():
+    parts = in_parts("match")
+    for part in parts.parts:
+        part.step = losing_the_last_life(part)  # type: ignore[method-assign]
+    parts.reset()
+    result = parts.step(actions_of(parts, 0))
+    assert result.life_lost is not None
+    assert result.life_lost.tolist() == [False, True, True, False, True]
+
+
+def losing_the_last_life(part: VecEnvs) -> Callable[[np.ndarray], StepResult]:
+    step = part.step
+
+    def losing(actions: np.ndarray) -> StepResult:
+        lost = np.arange(len(part.indices)) == len(part.indices) - 1
+        return replace(step(actions), life_lost=lost)
+
+    return losing
+
+
+def test_a_part_with_a_truncated_episode_keeps_its_lost_lives():
+    part = StepResult(*(np.ones(1) for _ in range(4)), {0: np.ones(1)}, np.ones(1),
+                      life_lost=np.array([True]))  # fmt: skip
+    moved = with_slots_from(part, 3)
+    assert list(moved.final_obs) == [3]
+    assert moved.life_lost is part.life_lost

@@ -240,3 +240,23 @@ def test_a_packed_observation_that_is_not_finite_is_named_with_its_environment()
     envs.observe = broken
     with pytest.raises(NonFiniteError, match="an observation of environment 1 is nan in step 1 of"):
         collector.collect(0, True)
+
+
+def test_a_lost_life_ends_what_is_learned_from_and_not_the_episode():
+    collector = make_collector("match")
+    step = collector.actor.envs.step
+    lost = np.zeros((STEPS, 3), bool)
+    lost[4, 0] = lost[9, 1] = True  # the second as the episode is cut short
+    taken = iter(lost)
+
+    def losing(actions: np.ndarray) -> StepResult:
+        return replace(step(actions), life_lost=next(taken))
+
+    collector.actor.envs.step = losing  # type: ignore[method-assign]
+    rollout = collector.collect(0, True)
+    np.testing.assert_array_equal(rollout.terminated, lost)
+    assert not (rollout.terminated & rollout.truncated).any()
+    assert rollout.truncated[9].tolist() == [True, False, True]
+    # Episodes are whole: ten steps each, wherever lives were lost.
+    lengths = [(record.env, record.length) for record in collector.actor.episodes]
+    assert sorted(lengths) == [(env, 10) for env in (0, 1, 2) for _ in range(2)]
