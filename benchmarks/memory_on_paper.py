@@ -15,7 +15,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.learning.microbatch import SIZES
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.modes.dry_run import rollout_memory
-from ppo_mpi.snapshot import BYTES_PER_ENVIRONMENT
+from ppo_mpi.snapshot_checks import BYTES_PER_ENVIRONMENT
 
 BYTES_PER_PARAMETER = 16
 """A float32 each for the parameter, its gradient and Adam's two moments."""

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ppo_mpi.registry import PROCGEN_GAMES
+from ppo_mpi.settings.atari_names import GAMES, title
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,8 @@ def gym_ids(part: str) -> Callable[[], list[str]]:
 
 
 def atari_games() -> list[str]:
-    """List the games by the files that the package brings; importing it would take longer."""
-    roms = sorted(path.stem for path in (folder_of("ale_py") / "roms").glob("*.bin"))
-    return ["atari:" + "".join(word.capitalize() for word in name.split("_")) for name in roms]
+    """List the games."""
+    return [f"atari:{title(game)}" for game in GAMES]
 
 
 def dmc_tasks() -> list[str]:
@@ -117,8 +117,9 @@ def pybullet_ids() -> list[str]:
 def probes() -> list[str]:
     """List the probes."""
     from ppo_mpi.envs.probe import TASKS
+    from ppo_mpi.envs.probe_corridor import SPECS
 
-    return [f"probe:{name}" for name in TASKS]
+    return [f"probe:{name}" for name in (*TASKS, *SPECS)]
 
 
 GYMNASIUM = Package("gymnasium")
@@ -152,7 +153,7 @@ FAMILIES = {
         EGL, APT_EGL, gym_ids("mujoco"),
     ),
     "atari": Family(
-        "atari", "Atari 2600 games", "atari:Pong", (GYMNASIUM, Package("ale_py", ("ale-py",))),
+        "atari", "Atari 2600 games", "atari:Pong", (Package("ale_py", ("ale-py",)),),
         'pip install "ppo_mpi[atari]"', tasks=atari_games,
     ),
     "dmc": Family(

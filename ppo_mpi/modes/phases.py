@@ -56,7 +56,7 @@ def learn_beside(
     return metrics
 
 
-def prepare(
+def prepare_batch(
     run: Run,
     rollout: Rollout,
     config: TrainConfig,

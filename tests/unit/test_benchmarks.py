@@ -21,7 +21,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.modes.dry_run import rollout_memory
-from ppo_mpi.snapshot import BYTES_PER_ENVIRONMENT
+from ppo_mpi.snapshot_checks import BYTES_PER_ENVIRONMENT
 
 CARTPOLE = ("train", "CartPole-v1", "--preset", "cartpole")
 

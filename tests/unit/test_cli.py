@@ -249,7 +249,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (["train", "procgen:x"], "unknown Procgen game 'x'; known: bigfish, "),
         (["train", "atori:Pong"], "env=atori:Pong: there is neither a suite nor a module atori"),
         (["train", "procgn:coinrun"], "neither a suite nor a module procgn; did you mean procgen?"),
-        (["train", "--preset", "cartpol"], "unknown preset 'cartpol'; did you mean cartpole?"),
+        (["train", "--preset", "acrobt"], "unknown preset 'acrobt'; did you mean acrobot"),
         (["train", "--learning-rate", "nan"], "learning_rate=nan must be greater than 0"),
         (["train", "--seed", "-1"], "seed=-1 is too small; use 0 or more"),
         (["doctor", "--env", "coinrun"], "unknown setting '--env'"),
