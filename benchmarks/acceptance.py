@@ -45,9 +45,9 @@ TASKS = {
     "cartpole": Task("CartPole-v0", "friends-cartpole", 70_000, 200),
     "binary-cartpole": Task("benchmarks.binary_cartpole:make_env", "friends-cartpole", 70_000, 200),
     "lunarlander": Task("LunarLander-v3", "friends-lunarlander", 500_000, 200),
-    "mountaincar": Task("MountainCar-v0", "mountaincar-icm", 300_000, -130),
+    "mountaincar": Task("MountainCar-v0", "mountaincar-icm", 150_000, -130),
     "mountaincar-plain": Task(
-        "MountainCar-v0", "mountaincar-icm", 300_000, -200, ("--reward-model", "none"), fails=True
+        "MountainCar-v0", "mountaincar-icm", 150_000, -200, ("--reward-model", "none"), fails=True
     ),
 }
 
@@ -103,11 +103,14 @@ def measure(name: str, task: Task, ranks: int, seed: str, folder: Path) -> tuple
     command += [sys.executable, "-m", "ppo_mpi", "train", task.env, "--preset", task.preset]
     command += ["--total-timesteps", str(task.timesteps), "--seed", seed, "--run", str(run)]
     command += ["--display", "off", *task.words]
-    status = subprocess.run(command, env=worker_environment(os.environ), check=False).returncode
+    environment = worker_environment(os.environ)
+    status = subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, check=False
+    ).returncode
     if status:
         sys.exit(status)
     minutes = (time.monotonic() - begin) / 60
-    score, timesteps = evaluate(run)
+    score, timesteps = evaluate(task, run)
     reached = score <= task.score if task.fails else score >= task.score
     asked = f"{'at most' if task.fails else 'at least'} {task.score:g}"
     cells = (
@@ -117,12 +120,12 @@ def measure(name: str, task: Task, ranks: int, seed: str, folder: Path) -> tuple
     return reached, "| " + " | ".join(map(str, cells)) + " |"
 
 
-def evaluate(run: Path) -> tuple[float, int]:
-    """Return the mean return of the run's agent, and after how many timesteps it is that good."""
+def evaluate(task: Task, run: Path) -> tuple[float, int]:
+    """Return the mean return of the run's agent, and the timesteps it has learned from."""
     from ppo_mpi.api import evaluate as play
     from ppo_mpi.api import load_agent
 
-    agent = load_agent(str(run))
+    agent = load_agent(str(run), env=task.env)
     summary = play(agent, episodes=EPISODES, greedy=True).summary()
     return float(summary["mean_return"]), agent.timesteps
 

@@ -12,9 +12,9 @@ import numpy as np
 
 
 def make_env(**kwargs: Any) -> gymnasium.Env[Any, Any]:
-    """Make one; ``kwargs`` are those of CartPole-v0."""
+    """Make one of 200 steps, as CartPole-v0 is; ``kwargs`` are CartPole's."""
     return gymnasium.wrappers.TransformAction(
-        gymnasium.make("CartPole-v0", **kwargs),
+        gymnasium.make("CartPole-v1", max_episode_steps=200, **kwargs),
         lambda bits: int(np.asarray(bits).ravel()[0]),
         gymnasium.spaces.MultiBinary(1),
     )

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from ppo_mpi.env_names import split_name
+from ppo_mpi.env_names import MUJOCO_V4, split_name
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings import atari_names
 
@@ -48,12 +48,16 @@ DEFAULT_PRESETS = {
     "gym:CartPole-v1": "cartpole",
     "gym:Acrobot-v1": "acrobot",
     "gym:LunarLander-v3": "lunarlander",
+    "gym:MountainCar-v0": "mountaincar-icm",
+    **{f"gym:{task}-v{v}": "mujoco-ppo" for task in (*MUJOCO_V4, "Pusher") for v in (4, 5)},
+    "gym:HalfCheetah-v5": "halfcheetah",
+    "gym:HalfCheetah-v4": "halfcheetah",
     "atari": "atari-ppo",
     "procgen": "procgen-easy",
     "gym": "gym-control",
-    "dmc": "gym-control",
+    "dmc": "mujoco-ppo",
     "oldgym": "gym-control",
-    "pybullet": "gym-control",
+    "pybullet": "mujoco-ppo",
     "user": "gym-control",
     "probe": "probe",
 }

@@ -6,6 +6,7 @@ import pytest
 
 from ppo_mpi.cli import parse_command
 from ppo_mpi.cli_sources import preset_names, preset_text
+from ppo_mpi.config import flatten
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PresetsConfig
 from ppo_mpi.modes.presets import description, presets_command
@@ -15,7 +16,7 @@ def test_the_promised_presets_are_there():
     promised = {"procgen-easy", "procgen-easy-200", "procgen-hard", "procgen-hard-500"}
     promised |= {"procgen-paper-easy", "procgen-paper-hard", "procgen-quick"}
     promised |= {"cartpole", "acrobot", "lunarlander", "gym-control", "probe"}
-    promised |= {"mountaincar-icm"}
+    promised |= {"mountaincar-icm", "mujoco-ppo", "halfcheetah", "images", "friends-cartpole"}
     promised |= {"atari-ppo"}
     assert promised <= set(preset_names())
 
@@ -62,6 +63,32 @@ def test_the_procgen_presets_have_the_published_numbers(
     is_paper = "paper" in name
     assert learning.learning_rate_schedule == ("constant" if is_paper else "linear")
     assert learning.normalize_advantages == ("minibatch" if is_paper else "rollout")
+
+
+def test_a_preset_says_only_what_is_different_from_the_one_it_builds_on(capsys):
+    whole, one = (
+        flatten(parse_command(["train", "--preset", f"friends-hopper{name}"]).config)
+        for name in ("", "-original")
+    )
+    assert {name: whole[name] for name in whole if whole[name] != one[name]} == {"num_envs": 8}
+    assert one["num_envs"] == 1
+    presets_command(PresetsConfig("friends-hopper-original"))
+    printed = capsys.readouterr().out
+    names = ("friends-hopper-original", "friends-hopper", "friends")
+    assert [printed.index(preset_text(name)) for name in names] == sorted(
+        printed.index(preset_text(name)) for name in names
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if name.endswith("-original")])
+def test_an_original_has_as_many_timesteps_as_the_preset_for_several_ranks(name):
+    one, several = (
+        parse_command(["train", "--preset", preset]).config
+        for preset in (name, name.removesuffix("-original"))
+    )
+    assert one.environment.num_envs == 1
+    assert several.environment.num_envs >= 8
+    assert one.learning.rollout_timesteps == several.learning.rollout_timesteps
 
 
 def test_listing_shows_every_preset_and_naming_one_prints_its_file(capsys):

@@ -69,7 +69,12 @@ def test_a_name_is_imported_on_use_and_an_unknown_one_is_refused():
 
 def test_an_environment_has_its_own_preset_or_its_suites():
     assert default_preset("CartPole-v1") == "cartpole"
-    assert default_preset("MountainCar-v0") == "gym-control"
+    assert default_preset("MountainCar-v0") == "mountaincar-icm"
+    assert default_preset("Blackjack-v1") == "gym-control"
+    assert default_preset("Hopper-v2") == default_preset("Hopper-v5") == "mujoco-ppo"
+    assert default_preset("HalfCheetah-v5") == "halfcheetah"
+    assert default_preset("dm.hopper.stand") == "mujoco-ppo"
+    assert default_preset("ALE/Pong-v5") == "atari-ppo"
     assert default_preset("starpilot") == "procgen-easy"
 
 
