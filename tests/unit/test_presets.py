@@ -91,11 +91,15 @@ def test_the_deviations_of_ppo_and_friends_begin_as_published():
         assert first == pytest.approx(math.log(math.log1p(math.exp(-offset))), abs=5e-5)
 
 
-def test_the_hardcore_walker_of_ppo_and_friends_normalizes_values():
-    learning = parse_command(
-        ["train", "--preset", "friends-bipedalwalker-hardcore"]
-    ).config.learning
-    assert (learning.normalize_values, learning.soft_resets) == (True, "off")
+@pytest.mark.parametrize(
+    "name",
+    ["bipedalwalker-hardcore", "breakout-pixels-llnl", "breakout-ram-llnl", "mario-bros-ram-llnl"],
+)
+def test_later_presets_of_ppo_and_friends_normalize_values_and_one_environment_begins_anew(name):
+    for ending, soft_resets in (("", "on"), ("-original", "off")):
+        command = parse_command(["train", "--preset", f"friends-{name}{ending}"])
+        learning = command.config.learning
+        assert (learning.normalize_values, learning.soft_resets) == (True, soft_resets)
 
 
 def test_listing_shows_every_preset_and_naming_one_prints_its_file(capsys):
