@@ -13,6 +13,7 @@ from typing import Any
 
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.atari import AtariConfig
+from ppo_mpi.settings.checks import finite
 from ppo_mpi.settings.environment import EnvironmentConfig
 from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
@@ -55,6 +56,7 @@ class TrainConfig:
         """
         for section in sections(self).values():
             section.check()
+        finite(**flatten(self))
         learning, num_envs = self.learning, self.environment.num_envs
         if num_envs < world_size:
             raise ConfigError(

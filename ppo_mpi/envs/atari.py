@@ -122,8 +122,9 @@ class AtariEnvs(VecEnvs):
             np.array([outcome.reward for outcome in outcomes], np.float32),
             np.array([outcome.terminated for outcome in outcomes], bool),
             np.array([outcome.truncated for outcome in outcomes], bool),
-            {slot: obs for slot, (_, obs) in enumerate(taken) if obs is not None},
+            {slot: last for slot, (own, last) in enumerate(taken) if own.truncated},
             self.levels,
+            last_obs={slot: last for slot, (own, last) in enumerate(taken) if own.terminated},
             life_lost=np.array([outcome.life_lost for outcome in outcomes], bool),
         )
 
@@ -195,19 +196,19 @@ class AtariEnvs(VecEnvs):
             self._threads.shutdown()
         self._games = []
 
-    def _step(self, slot: int, action: int) -> tuple[Outcome, np.ndarray | None]:
-        """Step one slot; return what that brought, and the last observation if it was cut short."""
+    def _step(self, slot: int, action: int) -> tuple[Outcome, np.ndarray]:
+        """Step one slot; return what that brought, and the observation behind it.
+
+        That is not the one to act on next where the episode ended.
+        """
         game = self._games[slot]
         outcome = game.step(action)
-        final = None
-        if outcome.truncated:
-            final = np.empty_like(self._obs[slot])
-            game.show(final)
-        if outcome.terminated or outcome.truncated:
-            self._begin_episode(slot)
-        else:
-            game.show(self._obs[slot])
-        return outcome, final
+        game.show(self._obs[slot])
+        if not (outcome.terminated or outcome.truncated):
+            return outcome, self._obs[slot]
+        last = self._obs[slot].copy()
+        self._begin_episode(slot)
+        return outcome, last
 
     def _begin_episode(self, slot: int) -> None:
         self._games[slot].begin(self._next_seeds[slot])

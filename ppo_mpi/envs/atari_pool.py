@@ -94,7 +94,10 @@ class PoolEnvs(VecEnvs):
         terminated = np.asarray(info["terminated"], bool)
         truncated = cut & ~terminated
         lost = ended & ~terminated
-        final = {slot: self._obs[slot].copy() for slot in np.flatnonzero(truncated).tolist()}
+        final, last = (
+            {slot: self._obs[slot].copy() for slot in np.flatnonzero(which).tolist()}
+            for which in (truncated, ended & ~truncated)
+        )
         # The step after an end is the beginning of the next episode, or of the next life.
         slots = self._slots[ended | cut]
         if len(slots):
@@ -102,7 +105,7 @@ class PoolEnvs(VecEnvs):
             self._obs[slots] = _channels_last(begun)
         return StepResult(
             self.observe(), np.asarray(rewards, np.float32), terminated, truncated, final,
-            self.levels, life_lost=lost,
+            self.levels, last_obs=last, life_lost=lost,
         )  # fmt: skip
 
     def observe(self) -> np.ndarray:

@@ -58,8 +58,9 @@ class StepResult:
     """Slots whose environment raised and was made anew. Such a step is a truncation with reward 0
     whose final observation is the last one seen; its episode is not reported."""
     last_obs: Mapping[int, np.ndarray] = field(default_factory=dict)
-    """slot -> the true last observation of a terminated episode, in suites that know it. Nothing
-    is bootstrapped from it; reward models look at it."""
+    """slot -> the true last observation of a terminated episode, in suites that know it; of a lost
+    life where ``obs`` is not what followed. Nothing is bootstrapped from it; reward models look at
+    it."""
     life_lost: np.ndarray | None = None
     """[B] bool, learning takes the step for an end (no bootstrap) though the episode may go on;
     None where the suite knows no lives. May be true together with ``truncated``."""

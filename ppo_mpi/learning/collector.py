@@ -259,6 +259,8 @@ class Collector:
         self.rewards = np.zeros(shape, np.float32)
         self.terminated = np.zeros(shape, bool)
         self.truncated = np.zeros(shape, bool)
+        self.ended = np.zeros(shape, bool)
+        """[T, B], where episodes did: not where only a life was lost."""
 
     def collect(self, iteration: int, continue_episodes: bool) -> Rollout:
         """Take T steps in each environment.
@@ -286,6 +288,7 @@ class Collector:
                 self.rewards[place] = result.rewards
                 self.terminated[place] = result.learned_terminated
                 self.truncated[place] = result.learned_truncated
+                self.ended[place] = result.terminated | result.truncated
                 t = place if isinstance(place, int) else place[0]
                 final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
                 if self.keeps_following:  # behind what was made anew nothing is known
@@ -305,7 +308,7 @@ class Collector:
         if last:
             raw = np.stack([obs for _, _, obs in last])
             obs = actor.prepare(raw, [slot for _, slot, _ in last])
-        ended = torch.from_numpy(self.terminated | self.truncated)
+        ended = torch.from_numpy(self.ended)
         return following(self.obs, actor.obs, ended, [(t, slot) for t, slot, _ in last], obs)
 
     def _bootstrap(self, final: list[tuple[int, int, np.ndarray]]) -> None:

@@ -27,6 +27,8 @@ class Following:
     """[T, B] int64, position in [T * B], or behind that in ``others``; 0 where not known."""
     known: Tensor
     """[T, B] bool, in the processor's memory."""
+    ended: Tensor
+    """[T, B] bool, likewise: where episodes ended, not where only a life was lost."""
 
     def take(self, samples: Tensor) -> Tensor:
         """Return what followed samples [N] int64, positions in [T * B]: [N, ...]."""
@@ -57,4 +59,4 @@ def following(
         rows[step, slot] = steps * slots + slots + i
         known[step, slot] = True
     rows[~known] = 0
-    return Following(obs, torch.cat([present, last]), rows.to(obs.device), known)
+    return Following(obs, torch.cat([present, last]), rows.to(obs.device), known, ended)

@@ -94,7 +94,8 @@ class RewardNormalizer:
         R <- discount * R + r;  statistics of all R so far;  r / sqrt(Var[R] + 1e-8), clipped
 
     Step t is divided by the statistics of the whole job up to and including step t, as if all
-    environments were stepped together in one process. R becomes 0 where an episode ended.
+    environments were stepped together in one process. R becomes 0 where an episode ended, and in
+    ``begin_episodes``.
 
     Source:
         OpenAI baselines' VecNormalize; the mean is not subtracted.
@@ -112,6 +113,10 @@ class RewardNormalizer:
         self.returns = np.zeros(num_envs)
         self.discount = discount
         self.clip = clip
+
+    def begin_episodes(self) -> None:
+        """Let all running returns begin anew, as a rollout of fresh episodes does."""
+        self.returns = np.zeros_like(self.returns)
 
     def __call__(self, rewards: np.ndarray, ended: np.ndarray, comm: Communicator) -> np.ndarray:
         """Normalize one rollout. Collective: messages of [T, 2] numbers at most.

@@ -82,6 +82,8 @@ def prepare_batch(
     intrinsic, metrics = intrinsic_rewards(
         run.rewarder, rollout, weight, continue_episodes, comm
     )  # collective
+    if run.reward_normalizer is not None and not continue_episodes:
+        run.reward_normalizer.begin_episodes()
     batch = make_batch(
         rollout,
         config.learning,

@@ -115,7 +115,7 @@ class RewardLearner:
             given = self.normalizer(given, never, comm)  # collective
         if not continue_episodes:
             self.returns[:] = 0.0
-        returns = self._finished(given, rollout.terminated | rollout.truncated)
+        returns = self._finished(given, rollout.following.ended.numpy())
         numbers = [given[known.numpy()].astype(np.float64), returns]
         counts = comm.sum(np.array([len(x) for x in numbers]))  # collective
         sums = [float(comm.exact_sum(x)) for x in numbers]  # collective

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,16 @@ def positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ConfigError(f"{name}={value} must be greater than 0")
+
+
+def finite(**values: Any) -> None:
+    """Refuse infinite numbers, by name, which no checkpoint may hold."""
+    for name, value in values.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(
+                    f"{name}={number} is not finite; use a large number, or leave it out"
+                )
 
 
 def schedules(**texts: str) -> None:

@@ -102,6 +102,10 @@ def test_every_option_does_what_the_plain_version_does(env, settings):
         if expected.truncated:
             final = result.final_obs[0]
             np.testing.assert_allclose(final, plain.obs(), rtol=0, atol=tolerance)
+        assert set(result.last_obs) == ({0} if expected.terminated else set())
+        if expected.terminated:
+            last = result.last_obs[0]
+            np.testing.assert_allclose(last, plain.obs(), rtol=0, atol=tolerance)
         if expected.terminated or expected.truncated:
             plain.reset(first=False)
         np.testing.assert_allclose(result.obs[0], plain.obs(), rtol=0, atol=tolerance)

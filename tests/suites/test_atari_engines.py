@@ -90,6 +90,9 @@ def test_a_lost_life_is_no_end_of_the_game_and_a_cut_shows_the_last_observation(
         for slot, final in result.final_obs.items():  # three of its frames are those of before
             np.testing.assert_array_equal(final[..., :3], before[slot, ..., 1:])
             assert (result.obs[slot] != final).any()
+        assert set(result.last_obs) == set(np.flatnonzero(result.terminated | result.life_lost))
+        for slot, last in result.last_obs.items():
+            np.testing.assert_array_equal(last[..., :3], before[slot, ..., 1:])
         lives, ends = lives + result.life_lost.sum(), ends + result.terminated.sum()
         cuts += len(result.final_obs)
     assert ends > 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 from dataclasses import fields, replace
 
 import pytest
 
-from ppo_mpi import config as config_module
 from ppo_mpi import mode_config
 from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, with_values
 from ppo_mpi.errors import ConfigError
@@ -23,14 +23,17 @@ def test_field_names_are_unique_in_the_whole_tree():
     assert len(flatten(config)) == count
 
 
-@pytest.mark.parametrize("module", [config_module, mode_config])
+SECTIONS = [inspect.getmodule(type(section)) for section in sections(TrainConfig()).values()]
+
+
+@pytest.mark.parametrize("module", [*SECTIONS, mode_config])
 def test_every_field_has_a_docstring(module):
     tree = ast.parse(inspect.getsource(module))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     assert classes
     for cls in classes:
         for field, after in zip(cls.body, [*cls.body[1:], None], strict=True):
-            if not isinstance(field, ast.AnnAssign) or cls.name == "TrainConfig":
+            if not isinstance(field, ast.AnnAssign):
                 continue
             explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
             assert explained, f"{cls.name}.{ast.unparse(field.target)} has no docstring"
@@ -51,6 +54,16 @@ def test_values_are_set_by_name_and_lists_become_tuples():
 def test_setting_a_field_that_does_not_exist_is_an_error():
     with pytest.raises(ConfigError, match="unknown setting nonsense"):
         with_values(TrainConfig(), {"nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("reward_clip", math.inf), ("target_kl", math.inf), ("reward_bounds", (-math.inf, 1.0))],
+)
+def test_what_no_checkpoint_may_hold_is_refused_at_once(name, value):
+    config = with_values(TrainConfig(), {name: value})
+    with pytest.raises(ConfigError, match=rf"{name}=-?inf is not finite; use a large number"):
+        config.validate(world_size=1)
 
 
 def test_flattening_and_setting_are_inverse():

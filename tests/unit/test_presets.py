@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from ppo_mpi.cli import parse_command
@@ -17,6 +19,7 @@ def test_the_promised_presets_are_there():
     promised |= {"procgen-paper-easy", "procgen-paper-hard", "procgen-quick"}
     promised |= {"cartpole", "acrobot", "lunarlander", "gym-control", "probe"}
     promised |= {"mountaincar-icm", "mujoco-ppo", "halfcheetah", "images", "friends-cartpole"}
+    promised |= {"friends-mountaincar", "friends-mountaincar-continuous"}
     promised |= {"atari-ppo"}
     assert promised <= set(preset_names())
 
@@ -89,6 +92,42 @@ def test_an_original_has_as_many_timesteps_as_the_preset_for_several_ranks(name)
     assert one.environment.num_envs == 1
     assert several.environment.num_envs >= 8
     assert one.learning.rollout_timesteps == several.learning.rollout_timesteps
+
+
+@pytest.mark.parametrize("task", ["mountaincar", "mountaincar-continuous"])
+def test_the_curious_presets_of_ppo_and_friends_have_the_published_numbers(task):
+    config = parse_command(["train", "--preset", f"friends-{task}"]).config
+    learning, network, rewards = config.learning, config.network, config.rewards
+    is_continuous = task.endswith("continuous")
+    size = 64 if is_continuous else 128
+    assert (network.hidden_sizes, network.value_hidden_sizes) == ((size,) * 3, (128,) * 3)
+    minibatch = learning.rollout_timesteps // learning.num_minibatches
+    assert (learning.rollout_timesteps, minibatch) == (2048, 512 if is_continuous else 256)
+    assert learning.max_segment_steps == (128 if is_continuous else 200)
+    assert (learning.bootstrap_clip, learning.bootstrap_clip_dynamic) == ((-10, 10), True)
+    normalizes = learning.normalize_observations, learning.normalize_rewards
+    assert normalizes == (False, False)
+    weights = (rewards.reward_model, rewards.extrinsic_weight, rewards.intrinsic_weight)
+    assert weights == ("icm", 0.01, 50 if is_continuous else 1)
+    sizes = (rewards.encoder_hidden_sizes, rewards.inverse_hidden_sizes)
+    assert sizes == ((128,) * 3, (128,) * 2)
+
+
+def test_the_deviations_of_ppo_and_friends_begin_as_published():
+    for name, offset in (("friends-hopper", 0.5), ("friends-bipedalwalker", 0.1)):
+        first = parse_command(["train", "--preset", name]).config.network.initial_log_std
+        assert first == pytest.approx(math.log(math.log1p(math.exp(-offset))), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bipedalwalker-hardcore", "breakout-pixels-llnl", "breakout-ram-llnl", "mario-bros-ram-llnl"],
+)
+def test_later_presets_of_ppo_and_friends_normalize_values_and_one_environment_begins_anew(name):
+    for ending, soft_resets in (("", "on"), ("-original", "off")):
+        command = parse_command(["train", "--preset", f"friends-{name}{ending}"])
+        learning = command.config.learning
+        assert (learning.normalize_values, learning.soft_resets) == (True, soft_resets)
 
 
 def test_listing_shows_every_preset_and_naming_one_prints_its_file(capsys):

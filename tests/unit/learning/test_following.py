@@ -139,6 +139,27 @@ def test_behind_an_environment_that_was_made_anew_nothing_is_known():
     assert not known[:, 1].any()
 
 
+def test_what_follows_a_lost_life_is_known_though_learning_takes_it_for_an_end():
+    envs = make_envs("match", INDICES, 7, stream="train", options={})
+    step = envs.step
+
+    def mortal(actions: np.ndarray) -> StepResult:
+        result = step(actions)
+        last_obs = {2: np.full_like(result.obs[2], 0.25)}  # as where the suite went on by itself
+        return replace(result, life_lost=np.array([False, True, True]), last_obs=last_obs)
+
+    envs.step = mortal  # type: ignore[method-assign]
+    rollout = collector_of(envs, None).collect(0, True)
+    taken, known = all_of(rollout)
+    assert known.all()
+    assert rollout.terminated[:, 1:].all()
+    assert rollout.following is not None
+    assert not rollout.following.ended[:-1, 1].numpy().all()
+    went_on = ~rollout.following.ended[:-1, 1].numpy()
+    np.testing.assert_array_equal(taken[:-1, 1][went_on], rollout.obs[1:, 1].numpy()[went_on])
+    assert (taken[:, 2][~rollout.following.ended[:, 2].numpy()] == 0.25).all()
+
+
 def test_without_a_reward_model_nothing_is_kept():
     envs = make_envs("match", INDICES, 7, stream="train", options={})
     collector = Collector(collector_of(envs, None).actor, STEPS)
