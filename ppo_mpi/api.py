@@ -7,7 +7,7 @@ from typing import Any
 
 from ppo_mpi.agent import Agent, load_agent
 from ppo_mpi.cli import parse_command
-from ppo_mpi.config import with_values
+from ppo_mpi.config import flatten, with_values
 from ppo_mpi.distributed.communicator import Communicator, connect
 from ppo_mpi.distributed.watchdog import Watchdog
 from ppo_mpi.modes.evaluate import EvaluationResult, evaluate_agent
@@ -40,7 +40,8 @@ def train(
     command = parse_command(["train", *words])
     config = with_values(command.config, settings)
     comm = comm or connect(survive_losses=config.job.on_failure == "shrink")  # collective
-    given = command.given | settings | {"clobber": clobber}
+    values = flatten(config)  # lists have become tuples, as a checkpoint's
+    given = command.given | {name: values[name] for name in settings} | {"clobber": clobber}
     # The process's own standard error: a notebook's has no descriptor.
     console = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
     watchdog = Watchdog(comm, config.job.hang_timeout_seconds, console)

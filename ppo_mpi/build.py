@@ -30,6 +30,7 @@ from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.registry import ALGORITHMS, lookup, split_env_name
+from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.learner import RewardLearner
 from ppo_mpi.rewards.making import make_reward_learner
 from ppo_mpi.seeding import stream_seed
@@ -80,6 +81,11 @@ class Run:
     def actors(self) -> list[Actor]:
         """The training actor, then the test actor if there is one."""
         return [self.collector.actor] + ([self.test_actor] if self.test_actor else [])
+
+    @property
+    def reward_models(self) -> list[RewardModel]:
+        """The reward model; none if the environment's rewards are all."""
+        return [self.rewarder.model] if self.rewarder else []
 
     def close(self) -> None:
         """Free the environments."""

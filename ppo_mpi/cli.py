@@ -263,10 +263,9 @@ def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
     config.validate(world_size=1)
     values = flatten(config)
     if layers.preset and not options.preset:
-        notes = [
-            *notes,
-            f"preset {layers.preset}, as registered for {config.environment.env}",
-        ]
+        note = f"preset {layers.preset}, as registered for {config.environment.env}"
+        may_exist = "run" in layers.given and "env" not in layers.given
+        notes = [*notes, note + ", if the run is a new one" * may_exist]
     return Command(
         "train",
         config,

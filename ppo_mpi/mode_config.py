@@ -192,6 +192,9 @@ class PresetsConfig:
 
     name: str = ""
     """The preset to print; empty lists all of them."""
+    all: bool = False
+    """Whether the list also has those that only repeat another one as it was published, with its
+    one environment (friends-*-original)."""
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,18 @@ def lookup(kind: str, table: dict[str, str], name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+MOST_LISTED = 24
+"""Names in a message."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for an unknown name: the nearest names first, else all of them."""
+    """Return the message for an unknown name: the nearest names, else those that there are."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    listed = ", ".join(known[:MOST_LISTED])
+    if len(known) > MOST_LISTED:
+        listed += f" and {len(known) - MOST_LISTED} more"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed}"
     return f"unknown {kind} {name!r}; {hint}"
 
 

@@ -10,10 +10,16 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import SUITES, lookup, split_env_name, unknown_name
+from ppo_mpi.settings.atari import AtariConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
 
 WITH_ARGUMENTS = ("dmc", "gym", "oldgym", "pybullet", "user")
 """Suites whose environments are made with ``env_kwargs``."""
+WITH_SETTINGS: dict[str, tuple[str, Any]] = {
+    "procgen": ("Procgen", ProcgenConfig),
+    "atari": ("Atari", AtariConfig),
+}
+"""Suites whose options are settings: how messages call them, and the section."""
 
 
 def make_envs(
@@ -60,8 +66,9 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
     Raises:
         ConfigError: the environment takes no ``env_kwargs``, but some were given.
     """
+    if suite in WITH_SETTINGS:
+        _refuse_kwargs(suite, config.environment.env_kwargs)
     if suite == "procgen":
-        _refuse_procgen_kwargs(config.environment.env_kwargs)
         procgen = config.procgen
         return vars(replace(procgen, num_levels=0, start_level=0) if held_out else procgen).copy()
     env_kwargs = config.environment.env_kwargs
@@ -74,18 +81,19 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
     return {}
 
 
-def _refuse_procgen_kwargs(env_kwargs: Sequence[str]) -> None:
-    """Refuse arguments for Procgen, whose options are settings.
+def _refuse_kwargs(suite: str, env_kwargs: Sequence[str]) -> None:
+    """Refuse arguments for Procgen and Atari, whose options are settings.
 
     Raises:
         ConfigError: there are some; the message names the settings to use.
     """
-    known = {f.name for f in fields(ProcgenConfig)}
+    title, config_class = WITH_SETTINGS[suite]
+    known = {f.name for f in fields(config_class)}
     for item in env_kwargs:
         name, _, value = item.partition("=")
         if name in known:
             option = f"--{name.replace('_', '-')} {value}"
             raise ConfigError(
-                f"env_kwargs={item!r}: Procgen's options are settings of their own; use {option}"
+                f"env_kwargs={item!r}: {title}'s options are settings of their own; use {option}"
             )
-        raise ConfigError(f"env_kwargs={item!r}: {unknown_name('Procgen option', name, known)}")
+        raise ConfigError(f"env_kwargs={item!r}: {unknown_name(f'{title} option', name, known)}")

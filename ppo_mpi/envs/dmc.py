@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -236,9 +238,30 @@ class ControlEnv:
     def _picture(self, size: int, camera: int | str) -> np.ndarray:
         try:
             frame: np.ndarray = self._env.physics.render(size, size, camera)
+            _release_context(self._env.physics)
         except (ImportError, RuntimeError, AttributeError) as error:
             raise cannot_draw(f"dmc:{self._task_name}", error) from error
         return frame
+
+
+def _release_context(physics: Any) -> None:
+    """Let the next thread that asks draw with dm_control's context of a simulation.
+
+    EGL leaves it to the thread that drew last, which dm_control does not take it from: where
+    environments take turns, the main thread begins episodes and others go on with them.
+    """
+    from dm_control._render import base
+
+    context = physics.contexts.gl
+    thread = base._CURRENT_THREAD_FOR_CONTEXT.get(id(context))
+    if thread is not threading.current_thread():  # one of its own draws, with OSMesa and GLFW
+        return
+    from OpenGL import EGL
+
+    display = sys.modules[type(context).__module__].EGL_DISPLAY
+    EGL.eglMakeCurrent(display, EGL.EGL_NO_SURFACE, EGL.EGL_NO_SURFACE, EGL.EGL_NO_CONTEXT)
+    del base._CURRENT_THREAD_FOR_CONTEXT[id(context)]
+    base._CURRENT_CONTEXT_FOR_THREAD.pop(thread, None)
 
 
 def _box(spec: Any) -> Any:

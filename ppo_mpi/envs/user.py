@@ -106,7 +106,7 @@ def find(task: str) -> Callable[..., Any]:
             ) from error
         raise ConfigError(
             f"env={task}: {error}; run it in the folder that holds it, or install it. If a suite "
-            "was meant: dmc, gym, oldgym, probe, procgen or pybullet"
+            "was meant: atari, dmc, gym, oldgym, probe, procgen or pybullet"
         ) from error
     except Exception as error:  # foreign code: it may raise anything
         raise ConfigError(

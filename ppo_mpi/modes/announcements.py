@@ -29,11 +29,10 @@ def announce(
     dealt = f"{each}" if num_envs % world_size == 0 else f"{each} to {each + 1}"
     rollout = config.learning.rollout_timesteps
     total = config.num_iterations * rollout
-    parameters = sum(p.numel() for p in run.model.parameters())
     by = f"; gradients by {comm.transport}" if comm.transport != "mpi" else ""
     logger.message(
         f"{config.environment.env}: {num_envs} environments = {world_size} rank(s) x {dealt}, "
-        f"{threads} thread(s) each; {parameters:,} parameters on "
+        f"{threads} thread(s) each; {parameters_text(run, ' parameters')} on "
         f"{run.collector.actor.device} in {str(run.model.precision).removeprefix('torch.')}{by}"
     )
     logger.message(
@@ -55,6 +54,20 @@ def announce(
     crowded = crowded_workers(config.environment.env_workers, comm.node_affinities, comm.local_rank)
     if crowded:
         logger.message(crowded, is_warning=True)
+
+
+def parameters_text(run: Run, unit: str = "") -> str:
+    """Return how many parameters the job has, those of a reward model told apart.
+
+    Args:
+        run: of the job.
+        unit: stands behind the first number.
+    """
+    counts = [
+        f"{sum(p.numel() for p in model.parameters()):,}"
+        for model in (run.model, *run.reward_models)
+    ]
+    return f"{counts[0]}{unit}" + "".join(f" and {n} of the reward model" for n in counts[1:])
 
 
 def crowded_workers(num_workers: int, affinities: Sequence[frozenset[int]], local_rank: int) -> str:

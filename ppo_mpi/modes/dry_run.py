@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 import numpy as np
+from torch import nn
 
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.envs.base import ActionSpec, ObservationSpec
+from ppo_mpi.modes.announcements import parameters_text
 from ppo_mpi.modes.train import run_iteration
 
 PROBE_SECONDS = 4.0
@@ -72,7 +74,7 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
     minibatch = learning.rollout_timesteps / learning.num_minibatches
     share = math.ceil(minibatch * envs_here / num_envs)
     microbatch = min(run.progress.microbatch_size or share, share)
-    num_parameters = sum(p.numel() for p in run.model.parameters())
+    model_bytes = 4 * sum(map(values_kept, (run.model, *run.reward_models)))
     envs_spec = run.collector.actor.envs
     rollout_bytes = rollout_memory(
         config.rollout_steps, envs_here, envs_spec.obs_spec, envs_spec.action_spec
@@ -87,10 +89,10 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
         f"minibatch    {minibatch:,.0f} samples, {share:,} on a rank, "
         f"{microbatch:,} at once through the network",
         f"iterations   {config.num_iterations:,} of {steps} optimizer steps, {total:,} timesteps",
-        f"parameters   {num_parameters:,}",
+        f"parameters   {parameters_text(run)}",
         f"memory       {mebibytes(rollout_bytes)} for the rollout and "
-        f"{mebibytes(16 * num_parameters)} for the model with gradients and Adam's moments, on "
-        "each rank; the network's activations come on top",
+        f"{mebibytes(model_bytes)} for the model{'s' * len(run.reward_models)} with gradients and "
+        "Adam's moments, on each rank; the network's activations come on top",
     ]
     if total != config.job.total_timesteps:
         lines.append(
@@ -98,6 +100,11 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
             f"iterations; {total:,} will be taken"
         )
     return lines
+
+
+def values_kept(model: nn.Module) -> int:
+    """Return how many float32 numbers a model takes: what learns has a gradient and two moments."""
+    return sum(p.numel() * (4 if p.requires_grad else 1) for p in model.parameters())
 
 
 def rollout_memory(

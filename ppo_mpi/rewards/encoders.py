@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_mpi.envs.base import ObservationSpec
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks.initialization import initialize, initialize_torso
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.networks.mlp import Mlp
@@ -59,7 +60,12 @@ class Encoder(nn.Module):
             activation="relu",
             initialization="orthogonal",
         )
-        self.torso = lookup("network", NETWORKS, name)(spec, torso_config)
+        try:
+            self.torso = lookup("network", NETWORKS, name)(spec, torso_config)
+        except ConfigError as error:  # it speaks of the policy's setting
+            raise ConfigError(
+                f"reward_network={name}: {error}; or use reward_network=auto"
+            ) from None
         self.head = Perceptron(self.torso.feature_size, hidden_sizes, outputs)
 
     def forward(self, obs: Tensor) -> Tensor:

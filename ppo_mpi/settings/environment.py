@@ -12,15 +12,17 @@ class EnvironmentConfig:
     """Which environment, and how many."""
 
     env: str = "procgen:coinrun"
-    """Environment: a Procgen game (coinrun), a Gymnasium id (CartPole-v1), suite:name (dmc, gym,
-    oldgym, probe, procgen, pybullet), or package.module:callable, which makes your own."""
+    """Environment: a Procgen game (coinrun), a Gymnasium id (CartPole-v1), suite:name
+    (atari, dmc, gym, oldgym, probe, procgen, pybullet), or package.module:callable, which makes
+    your own."""
     num_envs: int = 64
     """Environments of the whole job, dealt to the ranks in blocks (published easy: 64)."""
     num_test_envs: int = 0
     """More environments on held-out levels, stepped beside the others with the same policy; they
     give the test curve, count no timesteps and have no weight in the gradient. 0 = none."""
     env_kwargs: tuple[str, ...] = ()
-    """Arguments of the environment, each key=value (value as in YAML); Procgen has settings."""
+    """Arguments of the environment, each key=value (value as in YAML); Procgen and
+    Atari have settings instead."""
     restart_failed_envs: bool = field(default=False, metadata=RESUMABLE)
     """Whether an environment that raises is made anew and its episode dropped and counted, instead
     of ending the job. Procgen's and Atari's environments never raise."""

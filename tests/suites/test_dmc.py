@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,19 @@ def test_pixels_are_what_the_camera_sees() -> None:
     assert not np.array_equal(other.reset()[0], first[0])
     moved = envs.step(np.ones((2, 1), np.float32)).obs
     assert not np.array_equal(moved[0], first[0])
+
+
+@needs_egl
+def test_it_does_not_matter_which_thread_asks_for_a_picture() -> None:
+    envs, same = (make("cartpole/balance", [0, 1], 3, *PIXELS) for _ in range(2))
+    np.testing.assert_array_equal(envs.reset(), same.reset())
+    for actions in random_actions(envs, 4):
+        with ThreadPoolExecutor(1) as other:  # as where environments take turns
+            shown = other.submit(envs.step, actions).result().obs
+        np.testing.assert_array_equal(shown, same.step(actions).obs)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(envs.close).result()
+    same.close()
 
 
 def test_an_action_is_held_and_its_rewards_are_added() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 
@@ -43,6 +44,14 @@ def test_ranks_that_do_not_find_each_other_are_a_failure(tmp_path, monkeypatch):
     finding = doctor.check_launcher()
     assert finding.level == "FAIL"
     assert "do not belong together" in finding.text
+
+
+def test_ranks_that_find_each_other_are_fine_however_their_words_are_mixed(monkeypatch):
+    pytest.importorskip("mpi4py")
+    if shutil.which("mpirun") is None:
+        pytest.skip("no launcher")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # every word by itself
+    assert {doctor.check_launcher().level for _ in range(5)} == {"OK"}
 
 
 def test_a_launcher_that_fails_is_a_failure_with_its_complaint(tmp_path, monkeypatch):

@@ -133,7 +133,13 @@ def test_later_presets_of_ppo_and_friends_normalize_values_and_one_environment_b
 def test_listing_shows_every_preset_and_naming_one_prints_its_file(capsys):
     assert presets_command(PresetsConfig()) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in preset_names())
+    shown = [name for name in preset_names() if not name.endswith("-original")]
+    assert [line.split()[0] for line in listed.splitlines()[: len(shown)]] == shown
+    num_hidden = len(preset_names()) - len(shown)
+    assert f"{num_hidden} more by these names with -original behind them" in listed
+    assert presets_command(PresetsConfig(all=True)) == 0
+    listed = capsys.readouterr().out
+    assert [line.split()[0] for line in listed.splitlines()[:-2]] == preset_names()
     assert presets_command(PresetsConfig("cartpole")) == 0
     assert capsys.readouterr().out == preset_text("cartpole")
 

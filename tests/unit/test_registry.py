@@ -59,6 +59,10 @@ def test_an_unknown_game_lists_what_is_known():
 def test_the_message_lists_near_names_first_and_all_otherwise():
     assert unknown_name("pet", "cta", ["dog", "cat"]) == "unknown pet 'cta'; did you mean cat?"
     assert unknown_name("pet", "xyz", ["dog", "cat"]) == "unknown pet 'xyz'; known: cat, dog"
+    many = [f"{i:02}" for i in range(60)]
+    assert unknown_name("pet", "xyz", many).endswith(
+        "known: " + ", ".join(many[:24]) + " and 36 more"
+    )
 
 
 def test_a_name_is_imported_on_use_and_an_unknown_one_is_refused():

@@ -7,10 +7,18 @@ import sys
 
 import pytest
 
+from ppo_mpi.build import build_run
 from ppo_mpi.cli import parse_command
 from ppo_mpi.config import flatten
+from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
-from ppo_mpi.modes.dry_run import duration, probe_config, rollout_memory, settings_table
+from ppo_mpi.modes.dry_run import (
+    duration,
+    probe_config,
+    rollout_memory,
+    settings_table,
+    size_lines,
+)
 
 
 def test_the_table_has_every_setting_with_its_origin():
@@ -64,3 +72,20 @@ def test_a_dry_run_measures_and_writes_nothing(tmp_path):
     assert "parameters   9,155" in done.stdout
     assert "ETA" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_parameters_of_a_reward_model_are_told_and_counted():
+    words = ["CartPole-v1", "--reward-model", "rnd", "--rnd-predictor-sizes", "64"]
+    config = parse_command(["train", *words]).config
+    comm = Communicator()
+    run = build_run(probe_config(config, 1), comm)
+    lines = {line.split()[0]: line for line in size_lines(config, run, comm)}
+    run.close()
+    torso = (4 * 128 + 128) + 2 * (128 * 128 + 128)
+    target, predictor = torso + 128 * 512 + 512, torso + (128 * 64 + 64) + (64 * 512 + 512)
+    assert lines["parameters"].split(maxsplit=1)[1] == (
+        f"9,155 and {target + predictor:,} of the reward model"
+    )
+    # What learns has a gradient and two moments of Adam's; rnd's target is fixed.
+    num_bytes = 4 * (4 * 9_155 + 4 * predictor + target)
+    assert f"and {num_bytes / 2**20:,.1f} MiB for the models with" in lines["memory"]

@@ -163,6 +163,12 @@ def test_images_go_through_convolutions(shape: tuple[int, ...], network: str):
     assert model.encode(obs).shape == (5, 4)
 
 
+def test_a_network_that_does_not_fit_is_named_by_its_own_setting():
+    config = RewardsConfig(reward_network="nature")
+    with pytest.raises(ConfigError, match="reward_network=nature: .* or use reward_network=auto"):
+        make_icm(Discrete(2), config)
+
+
 def test_images_need_an_encoder():
     with pytest.raises(ConfigError, match="encoded_size=0 compares observations as they are.*=128"):
         Icm(ObservationSpec((8, 8, 3), "uint8"), Discrete(2), RewardsConfig(encoded_size=0))
