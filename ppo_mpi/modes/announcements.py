@@ -151,10 +151,13 @@ def say_goodbye(run_dir: Path, run: Run, reason: str) -> None:
 
 
 def settings_lines(config: TrainConfig) -> list[str]:
-    """Return the resolved config for the console: a paragraph for each section."""
+    """Return the resolved config for the console: a paragraph for each section that counts."""
     lines = []
     for name, section in sections(config).items():
         if name in SUITES and name != split_env_name(config.environment.env)[0]:
+            continue
+        if name == "rewards" and config.rewards.reward_model == "none":
+            lines.append("rewards: reward_model=none")
             continue
         words = " ".join(f"{key}={_shown(value)}" for key, value in vars(section).items())
         lines += textwrap.wrap(f"{name}: {words}", 100, subsequent_indent="  ")

@@ -17,7 +17,7 @@ class RunConfig:
     seed: int = 0
     """Seed of everything random, >= 0."""
     total_timesteps: int = field(default=25_000_000, metadata=RESUMABLE)
-    """Timesteps of the whole job; whole iterations only, rounded down."""
+    """Timesteps of the whole job; whole iterations only, rounded down, but one at least."""
     max_seconds: float = field(default=0.0, metadata=RESUMABLE)
     """Time limit in seconds by rank 0's clock: stops at the end of an iteration, saves, exits
     with status 0. 0 = none."""
