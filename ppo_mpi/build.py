@@ -17,6 +17,7 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.filmed import FilmedEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.workers import WorkerEnvs
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import (
@@ -212,7 +213,19 @@ def make_parts(
         held_out: whether on all levels instead of the training levels.
         resources: of this rank.
         heart: of this rank, where its environments may live in worker processes.
+
+    Raises:
+        ConfigError: videos were asked for of environments that cannot be drawn; and see
+            ``make_envs``.
     """
+    suite, _ = split_env_name(config.environment.env)
+    films = config.job.capture_video and not held_out
+    if films and suite == "atari" and config.atari.atari_engine == "envpool":
+        raise ConfigError(
+            f"capture_video={config.job.capture_video}, but EnvPool draws nothing, and in its "
+            "place another engine would play other games; use atari_engine=python, or film "
+            "the agent with `python -m ppo_mpi record`"
+        )
     construct = partial(
         make_envs,
         config,
@@ -226,8 +239,7 @@ def make_parts(
     workers = config.environment.env_workers
 
     def make(part: Sequence[int]) -> VecEnvs:
-        if config.job.capture_video and not held_out and 0 in part:
-            suite, _ = split_env_name(config.environment.env)
+        if films and 0 in part:
             rest = make(part[1:]) if len(part) > 1 else None
             return FilmedEnvs(suite, partial(construct, part[:1]), rest)
         if workers and part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,3 +88,23 @@ def assert_goes_on_exactly(make: Make, before: int, after: int, least_ends: int)
     assert num_ends >= least_ends
     envs.close()
     other.close()
+
+
+def assert_same_in_threads(make: Make, num_steps: int) -> None:
+    """Check that two environments which threads step at the same time do what they do in turn."""
+    whole, parts = make([0, 1], 3), [make([0], 3), make([1], 3)]
+    first = whole.reset()
+    chosen = random_actions(whole, num_steps)
+    steps = [whole.step(actions) for actions in chosen]
+
+    def play(slot: int) -> list[StepResult]:
+        return [parts[slot].step(actions[slot : slot + 1]) for actions in chosen]
+
+    for slot, part in enumerate(parts):  # begun by the main thread, as a job does
+        np.testing.assert_array_equal(part.reset()[0], first[slot])
+    with ThreadPoolExecutor(2) as threads:
+        for slot, own in enumerate(threads.map(play, (0, 1))):
+            for expected, result in zip(steps, own, strict=True):
+                assert_same(expected, result, [slot])
+    for envs in (whole, *parts):
+        envs.close()

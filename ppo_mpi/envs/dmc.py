@@ -5,10 +5,9 @@ Axes: F features; H, W image.
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import math
-import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.gym_control import GymEnvs
 from ppo_mpi.envs.gym_making import parse_env_kwargs, quiet
 from ppo_mpi.envs.gym_state import decode, encode
-from ppo_mpi.envs.mujoco_rendering import cannot_draw, choose_renderer
+from ppo_mpi.envs.mujoco_rendering import cannot_draw, choose_renderer, draw
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
 
@@ -111,6 +110,7 @@ class ControlEnv:
         self._size = _whole("size", env_kwargs.get("size", 84), LARGEST_SIZE)
         self._frame_skip = _whole("frame_skip", env_kwargs.get("frame_skip", 1), 1000)
         self._camera = env_kwargs.get("camera", 0)
+        self._has_drawn = False
         others = {k: v for k, v in env_kwargs.items() if k not in NOT_FOR_USERS}
         self._random = np.random.RandomState(0)
         try:
@@ -166,7 +166,8 @@ class ControlEnv:
 
     def close(self) -> None:
         """Free the simulation and what draws it."""
-        self._env.close()
+        atexit.unregister(self.close)
+        draw(self._env.physics.free)  # dm_control's own close() frees nothing
 
     def save_episode(self) -> Any:
         """Return the whole state as JSON can hold it; see ``gym_state``."""
@@ -237,31 +238,14 @@ class ControlEnv:
 
     def _picture(self, size: int, camera: int | str) -> np.ndarray:
         try:
-            frame: np.ndarray = self._env.physics.render(size, size, camera)
-            _release_context(self._env.physics)
+            frame: np.ndarray = draw(self._env.physics.render, size, size, camera)
         except (ImportError, RuntimeError, AttributeError) as error:
             raise cannot_draw(f"dmc:{self._task_name}", error) from error
+        if not self._has_drawn:
+            # Before dm_control's own handler, which would free it in the wrong thread.
+            atexit.register(self.close)
+            self._has_drawn = True
         return frame
-
-
-def _release_context(physics: Any) -> None:
-    """Let the next thread that asks draw with dm_control's context of a simulation.
-
-    EGL leaves it to the thread that drew last, which dm_control does not take it from: where
-    environments take turns, the main thread begins episodes and others go on with them.
-    """
-    from dm_control._render import base
-
-    context = physics.contexts.gl
-    thread = base._CURRENT_THREAD_FOR_CONTEXT.get(id(context))
-    if thread is not threading.current_thread():  # one of its own draws, with OSMesa and GLFW
-        return
-    from OpenGL import EGL
-
-    display = sys.modules[type(context).__module__].EGL_DISPLAY
-    EGL.eglMakeCurrent(display, EGL.EGL_NO_SURFACE, EGL.EGL_NO_SURFACE, EGL.EGL_NO_CONTEXT)
-    del base._CURRENT_THREAD_FOR_CONTEXT[id(context)]
-    base._CURRENT_CONTEXT_FOR_THREAD.pop(thread, None)
 
 
 def _box(spec: Any) -> Any:

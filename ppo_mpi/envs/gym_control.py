@@ -6,7 +6,7 @@ Axes: B environments on this rank; H, W, C image; F features; A action size.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from ppo_mpi.envs.gym_spaces import (
     gym_actions,
     observation_spec,
 )
+from ppo_mpi.envs.mujoco_rendering import draw
 from ppo_mpi.errors import CheckpointError, FailedEnvironmentError
 from ppo_mpi.seeding import stream_seed
 
@@ -243,12 +244,12 @@ class GymEnvs(VecEnvs):
         """Return one frame [H, W, 3] uint8 per slot."""
         assert self._render, "render() needs environments made with render=True"
         with quiet():
-            return [np.asarray(env.render(), np.uint8) for env in self._envs]
+            return [np.asarray(_drawn(env, env.render), np.uint8) for env in self._envs]
 
     def close(self) -> None:
         """Free the environments."""
         for env in self._envs:
-            env.close()
+            _drawn(env, env.close)
 
     def _begin_episode(self, slot: int) -> None:
         begun = FAILED
@@ -287,7 +288,7 @@ class GymEnvs(VecEnvs):
 
     def _make_anew(self, slot: int) -> None:
         with contextlib.suppress(Exception):  # it is broken already
-            self._envs[slot].close()
+            _drawn(self._envs[slot], self._envs[slot].close)
         self._envs[slot] = self._make(self._id, self._env_kwargs, self._render)
         self.restarts += 1
         self._failures[slot] += 1
@@ -301,3 +302,8 @@ class GymEnvs(VecEnvs):
         from gymnasium.spaces import Box as GymBox
 
         return isinstance(self._obs_space, GymBox)
+
+
+def _drawn(env: Any, function: Callable[[], Any]) -> Any:
+    """Call ``render`` or ``close`` of an environment, in the thread that draws if MuJoCo does."""
+    return draw(function) if hasattr(env.unwrapped, "mujoco_renderer") else function()

@@ -1,4 +1,4 @@
-"""Chooses how MuJoCo draws on a machine without a display, before it draws for the first time.
+"""How MuJoCo draws: on a machine without a display, and always in the same thread.
 
 Training on numbers chooses nothing: a choice that does not work would break ``import mujoco``.
 """
@@ -6,11 +6,18 @@ Training on numbers chooses nothing: a choice that does not work would break ``i
 from __future__ import annotations
 
 import ctypes.util
+import functools
 import os
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
 from ppo_mpi.errors import MissingPackageError
+
+Requests = SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]]
 
 CHOICE = "MUJOCO_GL"
 """Environment variable that MuJoCo, dm_control and Gymnasium read."""
@@ -40,6 +47,38 @@ def choose_renderer(env_id: str) -> None:
         os.environ[CHOICE] = there[0]
     os.environ.setdefault("PYOPENGL_PLATFORM", os.environ[CHOICE])
     _tell_dm_control(sys.modules.get("dm_control._render"))
+
+
+def draw(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that draws, or that frees what draws, and return what it returns.
+
+    What a thread draws with is bound to it: in another one MuJoCo draws black pictures or none.
+    Environments that take turns are stepped by any thread, so all of a process draw in one.
+    """
+    if os.environ.get(CHOICE) == "glfw":  # it wants the main thread
+        return function(*arguments)
+    asked: Future[Any] = Future()
+    _requests().put((asked, function, arguments))
+    return asked.result()
+
+
+@functools.cache
+def _requests() -> Requests:
+    """Start the thread that draws; return what it waits for."""
+    requests: Requests = SimpleQueue()
+    # No executor's thread: those end before the handlers of the exit, which free what is left.
+    threading.Thread(target=_serve, args=(requests,), name="drawing", daemon=True).start()
+    return requests
+
+
+def _serve(requests: Requests) -> None:
+    while True:
+        asked, function, arguments = requests.get()
+        try:
+            asked.set_result(function(*arguments))
+        except BaseException as error:  # it belongs to who asked
+            asked.set_exception(error)
+        del asked, function, arguments  # else they would live until the next request
 
 
 def _tell_dm_control(render: Any) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.gym_control import GymEnvs
 from ppo_mpi.envs.gym_making import parse_env_kwargs, quiet
+from ppo_mpi.envs.silence import PROCESS
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
 
@@ -92,7 +93,10 @@ def import_gym(env_id: str) -> Any:
 
 
 class Randomness:
-    """Python's and numpy's global random numbers, of which each environment has its own."""
+    """Python's and numpy's global random numbers, of which each environment has its own.
+
+    While one draws, the others of the process wait.
+    """
 
     def __init__(self, seed: int) -> None:
         """Begin with streams that belong to this seed."""
@@ -105,6 +109,7 @@ class Randomness:
 
     def __enter__(self) -> None:
         """Let what runs now draw from these numbers."""
+        PROCESS.acquire()
         # numpy's generator is exchanged: to copy its state takes a hundred times as long.
         self._others = random.getstate(), np.random.get_bit_generator()
         random.setstate(self._python)
@@ -116,6 +121,7 @@ class Randomness:
         python, of_numpy = self._others
         random.setstate(python)
         np.random.set_bit_generator(of_numpy)
+        PROCESS.release()
 
 
 class OldEnv:

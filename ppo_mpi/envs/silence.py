@@ -6,7 +6,12 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
+
+PROCESS = threading.RLock()
+"""Held while something that the whole process has is exchanged for an environment: its output,
+its global random numbers. Environments that take turns are stepped in threads."""
 
 
 @contextlib.contextmanager
@@ -15,10 +20,10 @@ def silent_output() -> Iterator[None]:
 
     What Python printed before is written out first; exceptions pass as ever.
     """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):  # none, or closed
-            stream.flush()
-    with contextlib.ExitStack() as cleanup:
+    with PROCESS, contextlib.ExitStack() as cleanup:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError):  # none, or closed
+                stream.flush()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         cleanup.callback(os.close, nowhere)
         for descriptor in (1, 2):

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("ale_py")
 pytest.importorskip("cv2")
 pytest.importorskip("envpool")
 
+from ppo_mpi.build import Resources, make_parts
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.atari import AtariEnvs
 from ppo_mpi.envs.atari_pool import PoolEnvs
@@ -131,6 +133,17 @@ def test_evaluation_is_played_on_the_emulator_and_auto_takes_it_for_training():
 def test_what_envpool_cannot_do_is_refused(env, settings, what):
     with pytest.raises(ConfigError, match=f"envpool does not know {what}"):
         make(env, [], "envpool", **settings)
+
+
+def test_envpool_is_not_filmed_as_another_engine_would_play_in_its_place():
+    values = {"env": "atari:Pong", "atari_engine": "envpool", "capture_video": 5}
+    resources = Resources.of(TrainConfig(), torch.device("cpu"), 1)
+    for indices in ((0, 1), (2, 3), ()):  # on every rank
+        with pytest.raises(ConfigError, match="capture_video=5, but EnvPool draws nothing"):
+            make_parts(with_values(TrainConfig(), values), indices, False, resources)
+    make_parts(with_values(TrainConfig(), values), (0,), True, resources).close()
+    values["env"] = "CartPole-v1"
+    make_parts(with_values(TrainConfig(), values), (0,), False, resources).close()
 
 
 def test_the_benchmark_measures_every_engine():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,14 @@ import pytest
 pytest.importorskip("dm_control")
 
 from dm_control import suite
-from env_checks import assert_goes_on_exactly, assert_streams_by_index, needs_egl, random_actions
+from env_checks import (
+    assert_goes_on_exactly,
+    assert_same_in_threads,
+    assert_streams_by_index,
+    needs_egl,
+    random_actions,
+)
+from jobs import job_environment
 
 from ppo_mpi.envs import mujoco_rendering
 from ppo_mpi.envs.base import Box, ObservationSpec, VecEnvs
@@ -156,7 +164,7 @@ def test_pixels_are_what_the_camera_sees() -> None:
     assert envs.obs_spec == ObservationSpec((32, 32, 3), "uint8")
     first = envs.reset()
     assert first.std() > 5
-    own = envs._envs[0]._env.physics.render(32, 32, 0)
+    own = mujoco_rendering.draw(envs._envs[0]._env.physics.render, 32, 32, 0)
     np.testing.assert_array_equal(first[0], own)
     other = make("cartpole/balance", [0], 3, "pixels=true", "size=32", "camera=lookatcart")
     assert not np.array_equal(other.reset()[0], first[0])
@@ -196,6 +204,24 @@ def test_frames_are_pictures_of_each_slot() -> None:
     frames = envs.render()
     assert [(frame.shape, frame.dtype) for frame in frames] == [((480, 480, 3), np.uint8)] * 2
     assert not np.array_equal(frames[0], frames[1])
+
+
+@needs_egl
+def test_threads_draw_several_at_the_same_time() -> None:
+    assert_same_in_threads(lambda i, seed: make("walker/walk", i, seed, *PIXELS), 10)
+
+
+@needs_egl
+def test_what_nobody_closed_is_freed_without_a_word() -> None:
+    code = (
+        "from ppo_mpi.envs.dmc import make_envs\n"
+        "make_envs('walker/walk', [0, 1], 3, options={'env_kwargs': ['pixels=true']}).reset()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env=job_environment(),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(

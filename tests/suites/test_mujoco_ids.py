@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def test_frames_are_pictures() -> None:
     frames = envs.render()
     assert [(frame.shape, frame.dtype) for frame in frames] == [((480, 480, 3), np.uint8)] * 2
     assert frames[0].std() > 20
+    envs.close()
+
+
+@needs_egl
+def test_frames_are_the_same_from_every_thread() -> None:
+    envs = make("HalfCheetah-v5", [0], render=True)
+    envs.reset()
+    (frame,) = envs.render()
+    with ThreadPoolExecutor(1) as thread:
+        np.testing.assert_array_equal(thread.submit(envs.render).result()[0], frame)
     envs.close()
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("pybullet")
 if sys.version_info >= (3, 12):
     pytest.skip("pybullet_envs needs Python 3.11 or before", allow_module_level=True)
 
-from env_checks import assert_streams_by_index, random_actions
+from env_checks import assert_same_in_threads, assert_streams_by_index, random_actions
 
 from ppo_mpi.envs import pybullet as suite
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, VecEnvs
@@ -137,6 +137,11 @@ def test_several_kukas_live_in_one_process_and_one_may_go() -> None:
         np.testing.assert_array_equal(result.obs[1], own.obs[0])
     envs.close()
     alone.close()
+
+
+@pytest.mark.parametrize("task", ["KukaBulletEnv-v0", "MinitaurBulletEnv-v0"])
+def test_threads_step_several_at_the_same_time(task: str) -> None:
+    assert_same_in_threads(lambda indices, seed: make(task, indices, seed), 12)
 
 
 @pytest.mark.parametrize("task", ["HopperBulletEnv-v0", "RacecarBulletEnv-v0", "KukaBulletEnv-v0"])

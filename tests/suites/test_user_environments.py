@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from env_checks import assert_goes_on_exactly, assert_streams_by_index, random_actions
+from env_checks import (
+    assert_goes_on_exactly,
+    assert_same_in_threads,
+    assert_streams_by_index,
+    random_actions,
+)
 from jobs import run_job
 
 pytest.importorskip("gymnasium")
@@ -299,6 +304,19 @@ def test_gym_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "gym", None)
     with pytest.raises(MissingPackageError, match='needs the package gym .*pip install "gym>=0.2'):
         old_gym.make_envs("CartPole-v1", [0], 0, options={})
+
+
+def test_threads_step_several_that_draw_global_random_numbers(folder: Path) -> None:
+    (folder / "mine/slow.py").write_text(
+        "import random, time\nimport numpy as np\nfrom mine.envs import Before021\n"
+        "class Slow(Before021):\n"
+        "    def step(self, action):\n"
+        "        first = random.random()\n"
+        "        time.sleep(0.001)  # as one does that leaves the processor to others\n"
+        "        obs, reward, done, info = super().step(action)\n"
+        "        return obs, first + np.random.rand(), done, info\n"
+    )
+    assert_same_in_threads(lambda i, seed: make("mine.slow:Slow", i, seed), 20)
 
 
 TRAIN = ["--num-envs", "2", "--rollout-timesteps", "64", "--num-minibatches", "2",

@@ -9,9 +9,11 @@ import pytest
 from ppo_mpi.cli import parse_command
 from ppo_mpi.cli_sources import preset_names, preset_text
 from ppo_mpi.config import flatten
+from ppo_mpi.envs.atari_options import resolve
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PresetsConfig
 from ppo_mpi.modes.presets import description, presets_command
+from ppo_mpi.registry import split_env_name
 
 
 def test_the_promised_presets_are_there():
@@ -128,6 +130,14 @@ def test_later_presets_of_ppo_and_friends_normalize_values_and_one_environment_b
         command = parse_command(["train", "--preset", f"friends-{name}{ending}"])
         learning = command.config.learning
         assert (learning.normalize_values, learning.soft_resets) == (True, soft_resets)
+
+
+@pytest.mark.parametrize("name", [n for n in preset_names() if "-ram" in n or "-pixels" in n])
+def test_ppo_and_friends_games_never_repeat_an_action_of_their_own_accord(name):
+    config = parse_command(["train", "--preset", name]).config
+    options = resolve(split_env_name(config.environment.env)[1], config.atari)
+    assert (options.sticky_actions, options.frame_skip) == (0.0, (4, 4))
+    assert options.shows_ram == ("-ram" in name)
 
 
 def test_listing_shows_every_preset_and_naming_one_prints_its_file(capsys):
