@@ -108,11 +108,11 @@ def engine_speed(request: Request) -> float:
     import numpy as np
     import torch
 
-    from ppo_mpi.build import Resources, make_parts
     from ppo_mpi.distributed.machine import choose_device
     from ppo_mpi.networks.distributions import draw_noise
     from ppo_mpi.networks.policies import PolicyKind
     from ppo_mpi.settings.network import NetworkConfig
+    from ppo_mpi.stepping import Resources, make_parts
 
     config = parse_command(request.train_words).config
     resources = Resources.of(config, choose_device(config.job.device, 0), torch.get_num_threads())

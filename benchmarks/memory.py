@@ -108,7 +108,7 @@ def measure(request: Request) -> dict[str, Any]:
     """Train for some iterations and return the peaks on the way, in bytes."""
     silence_libraries()
     from benchmarks.memory_on_paper import largest_microbatch, parts_on_paper
-    from ppo_mpi import build
+    from ppo_mpi import build, stepping
     from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
     from ppo_mpi.modes.train import run_iteration
     from ppo_mpi.storage.system_info import system_info
@@ -134,7 +134,7 @@ def measure(request: Request) -> dict[str, Any]:
         return envs
 
     # They are made in the midst of it; made apart, they would be there twice.
-    with mock.patch.object(build, "make_envs", make_envs_and_look):
+    with mock.patch.object(stepping, "make_envs", make_envs_and_look):
         run = build.build_run(config, comm)  # collective
     look("run")
     for _ in range(request.iterations):

@@ -110,7 +110,7 @@ class ControlEnv:
         self._size = _whole("size", env_kwargs.get("size", 84), LARGEST_SIZE)
         self._frame_skip = _whole("frame_skip", env_kwargs.get("frame_skip", 1), 1000)
         self._camera = env_kwargs.get("camera", 0)
-        self._has_drawn = False
+        self._has_drawn: set[str] = set()
         others = {k: v for k, v in env_kwargs.items() if k not in NOT_FOR_USERS}
         self._random = np.random.RandomState(0)
         try:
@@ -147,7 +147,8 @@ class ControlEnv:
         """Begin an episode; with a seed, everything random from now on follows from it."""
         if seed is not None:
             self._random.seed(seed)
-        return self._shown(self._env.reset()), {}
+        # Tasks with terrain hand it to what draws, whether anybody looks or not.
+        return self._shown(self._draw("reset", self._env.reset)), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold an action for ``frame_skip`` steps, or until the episode ends."""
@@ -168,6 +169,15 @@ class ControlEnv:
         """Free the simulation and what draws it."""
         atexit.unregister(self.close)
         draw(self._env.physics.free)  # dm_control's own close() frees nothing
+
+    def _draw(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        result = draw(function, *arguments)
+        if what not in self._has_drawn:
+            # Behind dm_control's own handler, so called before it: that frees in any thread.
+            atexit.unregister(self.close)
+            atexit.register(self.close)
+            self._has_drawn.add(what)
+        return result
 
     def save_episode(self) -> Any:
         """Return the whole state as JSON can hold it; see ``gym_state``."""
@@ -238,13 +248,9 @@ class ControlEnv:
 
     def _picture(self, size: int, camera: int | str) -> np.ndarray:
         try:
-            frame: np.ndarray = draw(self._env.physics.render, size, size, camera)
+            frame: np.ndarray = self._draw("render", self._env.physics.render, size, size, camera)
         except (ImportError, RuntimeError, AttributeError) as error:
             raise cannot_draw(f"dmc:{self._task_name}", error) from error
-        if not self._has_drawn:
-            # Before dm_control's own handler, which would free it in the wrong thread.
-            atexit.register(self.close)
-            self._has_drawn = True
         return frame
 
 

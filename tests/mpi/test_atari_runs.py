@@ -23,6 +23,7 @@ WORDS = (
     *("--num-epochs", "1", "--num-minibatches", "3", "--seed", "3", "--precision", "float32"),
     *("--channel-multiplier", "0.25", "--feature-size", "32", "--display", "off"),
     *("--max-episode-frames", "500", "--screen-size", "42", "--num-test-envs", "2"),
+    *("--normalize-rewards", "true"),
 )
 
 

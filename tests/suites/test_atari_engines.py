@@ -15,12 +15,12 @@ pytest.importorskip("ale_py")
 pytest.importorskip("cv2")
 pytest.importorskip("envpool")
 
-from ppo_mpi.build import Resources, make_parts
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.atari import AtariEnvs
 from ppo_mpi.envs.atari_pool import PoolEnvs
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.stepping import Resources, make_parts
 from ppo_mpi.suites import make_envs
 
 
