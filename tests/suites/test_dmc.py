@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,12 +33,23 @@ from ppo_mpi.seeding import stream_seed
 TASKS = ["/".join(pair) for pair in suite.ALL_TASKS]
 SLOW = ("dog", "quadruped", "humanoid_CMU")
 PIXELS = ("pixels=true", "size=32")
+MADE: list[VecEnvs] = []
 
 
 def make(
     task: str, indices: Sequence[int], seed: int = 3, *env_kwargs: str, **named: Any
 ) -> VecEnvs:
-    return make_envs(task, indices, seed, options={"env_kwargs": env_kwargs}, **named)
+    envs = make_envs(task, indices, seed, options={"env_kwargs": env_kwargs}, **named)
+    MADE.append(envs)
+    return envs
+
+
+@pytest.fixture(autouse=True)
+def close_all() -> Iterator[None]:
+    """Close what a test has made: other suites draw in this process, and end it for all."""
+    yield
+    while MADE:
+        MADE.pop().close()
 
 
 def native(task: str, seed: int) -> Any:
