@@ -251,11 +251,14 @@ def test_a_worker_that_is_killed_is_told_by_the_next_step(in_workers: Callable[.
 def test_signals_to_the_whole_job_do_not_end_a_worker(in_workers: Callable[..., WorkerEnvs]):
     before = set(worker_pids())
     envs = in_workers("probe:box")
-    for pid in set(worker_pids()) - before:
+    own = set(worker_pids()) - before
+    assert own
+    for pid in own:
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
             os.kill(pid, getattr(signal, name))
     envs.reset()
-    envs.step(np.zeros((5, 1), np.float32))
+    assert len(envs.step(np.zeros((5, 1), np.float32)).rewards) == 5
+    assert set(worker_pids()) - before == own
 
 
 def test_closed_environments_leave_no_process_and_may_be_closed_again():
