@@ -65,6 +65,11 @@ class StepResult:
     """[B] bool, learning takes the step for an end (no bootstrap) though the episode may go on;
     None where the suite knows no lives. May be true together with ``truncated``."""
 
+    episode_facts: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """slot -> what there is to tell of the episode that ended with this step, by name (whether its
+    goal was reached, ...), in suites that know more than rewards; evaluations make columns of
+    it."""
+
     @property
     def learned_terminated(self) -> np.ndarray:
         """[B] bool, what learning takes for an end: ``terminated``, or a lost life."""

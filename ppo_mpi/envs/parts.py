@@ -118,11 +118,12 @@ def with_slots_from(result: StepResult, first: int) -> StepResult:
         result: of the part; its arrays are not copied.
         first: the part's first slot.
     """
-    if not (first and (result.final_obs or result.dropped or result.last_obs)):
+    if not first:
         return result
     return replace(
         result,
         final_obs={first + slot: obs for slot, obs in result.final_obs.items()},
         dropped=frozenset(first + slot for slot in result.dropped),
         last_obs={first + slot: obs for slot, obs in result.last_obs.items()},
+        episode_facts={first + slot: facts for slot, facts in result.episode_facts.items()},
     )
