@@ -64,7 +64,7 @@ def make_batch(
         mean, deviation = comm.moments(advantages.reshape(-1, 1))  # collective
         advantages = (advantages - mean) / (deviation + 1e-8)
     device = rollout.values.device
-    return Batch(rollout, advantages.to(device), returns.to(device))
+    return Batch(rollout, advantages.to(device), returns.to(device), bounds)
 
 
 def learned_rewards(

@@ -276,6 +276,7 @@ class Collector:
         actor.begin(iteration, steps, continue_episodes)
         final: list[tuple[int, int, np.ndarray]] = []
         last: list[tuple[int, int, np.ndarray]] = []
+        dropped: list[tuple[int, int]] = []
         with closing(actor.transitions(steps)) as transitions:
             for place, transition in transitions:
                 if actor.normalizer is not None and transition.seen is not None:
@@ -291,6 +292,7 @@ class Collector:
                 self.ended[place] = result.terminated | result.truncated
                 t = place if isinstance(place, int) else place[0]
                 final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
+                dropped += [(t, slot) for slot in result.dropped]
                 if self.keeps_following:  # behind what was made anew nothing is known
                     ends = {**result.final_obs, **result.last_obs}.items()
                     last += [(t, slot, obs) for slot, obs in ends if slot not in result.dropped]
@@ -299,17 +301,19 @@ class Collector:
         return Rollout(
             self.obs, self.actions, self.log_probs, self.values, self.next_values,
             self.rewards, self.terminated, self.truncated,
-            self._following(last) if self.keeps_following else None,
+            self._following(last, dropped) if self.keeps_following else None,
         )  # fmt: skip
 
-    def _following(self, last: list[tuple[int, int, np.ndarray]]) -> Following:
+    def _following(
+        self, last: list[tuple[int, int, np.ndarray]], dropped: list[tuple[int, int]]
+    ) -> Following:
         actor = self.actor
         obs = actor.obs[:0]
         if last:
             raw = np.stack([obs for _, _, obs in last])
             obs = actor.prepare(raw, [slot for _, slot, _ in last])
         ended = torch.from_numpy(self.ended)
-        return following(self.obs, actor.obs, ended, [(t, slot) for t, slot, _ in last], obs)
+        return following(self.obs, actor.obs, ended, [end[:2] for end in last], obs, dropped)
 
     def _bootstrap(self, final: list[tuple[int, int, np.ndarray]]) -> None:
         """Set next_values: of the next step, or of the true last observation if cut short."""

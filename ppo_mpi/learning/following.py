@@ -29,6 +29,8 @@ class Following:
     """[T, B] bool, in the processor's memory."""
     ended: Tensor
     """[T, B] bool, likewise: where episodes ended, not where only a life was lost."""
+    reported: Tensor
+    """[T, B] bool, likewise: those of them that count, not where an environment was made anew."""
 
     def take(self, samples: Tensor) -> Tensor:
         """Return what followed samples [N] int64, positions in [T * B]: [N, ...]."""
@@ -41,7 +43,12 @@ class Following:
 
 
 def following(
-    obs: Tensor, present: Tensor, ended: Tensor, ends: Sequence[tuple[int, int]], last: Tensor
+    obs: Tensor,
+    present: Tensor,
+    ended: Tensor,
+    ends: Sequence[tuple[int, int]],
+    last: Tensor,
+    dropped: Sequence[tuple[int, int]] = (),
 ) -> Following:
     """Say what followed each observation of a rollout.
 
@@ -51,6 +58,7 @@ def following(
         ended: [T, B] bool, where an episode ended.
         ends: step and slot of K of them, whose last observation is known.
         last: [K, ...] these.
+        dropped: step and slot of the ends at which environments were made anew.
     """
     steps, slots = ended.shape
     rows = (torch.arange(steps * slots) + slots).view(steps, slots)  # the last: those of ``others``
@@ -59,4 +67,8 @@ def following(
         rows[step, slot] = steps * slots + slots + i
         known[step, slot] = True
     rows[~known] = 0
-    return Following(obs, torch.cat([present, last]), rows.to(obs.device), known, ended)
+    reported = ended.clone()
+    for place in dropped:
+        reported[place] = False
+    others = torch.cat([present, last])
+    return Following(obs, others, rows.to(obs.device), known, ended, reported)

@@ -50,6 +50,8 @@ class Batch:
     """[T, B] float32, normalized over the job if that is asked for."""
     returns: Tensor
     """[T, B] float32, value targets."""
+    bootstrap_bounds: tuple[float, float] | None = None
+    """Lowest and highest value with which the targets were bootstrapped; None for no bounds."""
 
 
 @dataclass(frozen=True)

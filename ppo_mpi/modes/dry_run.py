@@ -40,7 +40,8 @@ def dry_run_command(config: TrainConfig, origins: Mapping[str, str], comm: Commu
     """
     set_threads(config.job.threads, comm.node_affinities, comm.local_rank)
     if comm.is_root:
-        print("\n".join(settings_table(config, origins)), flush=True)
+        lines = settings_table(config, origins) + config.learning.without_effect()
+        print("\n".join(lines), flush=True)
     run = build_run(probe_config(config, comm.world_size), comm)  # collective
     if comm.is_root:
         print("\n".join(size_lines(config, run, comm)), flush=True)

@@ -94,5 +94,8 @@ def prepare_batch(
         rewards_seen=run.rewards_seen,
         bootstrap_factor=now.bootstrap_factor,
     )  # collective
+    if batch.bootstrap_bounds is not None:  # in every iteration of a run, or in none
+        low, high = batch.bootstrap_bounds
+        metrics |= {"bootstrap_low": low, "bootstrap_high": high}
     metrics |= value_statistics(batch, comm)  # collective
     return normalized_targets(run.model, batch, comm), metrics  # collective

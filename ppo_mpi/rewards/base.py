@@ -20,7 +20,7 @@ class Transitions:
     """N steps whose next observation is known."""
 
     obs: Tensor
-    """[N, ...] uint8 images or float32 vectors, as the policy sees them."""
+    """[N, ...] uint8 images, float32 vectors, or uint8 rows of both, as the policy sees them."""
     actions: Tensor
     """[N, ...] as the environments were given them, of the space's shape and dtype."""
     next_obs: Tensor

@@ -5,8 +5,6 @@ Axes: N samples; F encoded numbers; K numbers of an action.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ from ppo_mpi.envs.base import ActionSpec, ObservationSpec
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.rewards.actions import action_features, action_size, inverse_loss
 from ppo_mpi.rewards.base import RewardModel, Transitions
-from ppo_mpi.rewards.encoders import Encoder, Perceptron, in_unit_range
+from ppo_mpi.rewards.encoders import Encoder, Perceptron, in_unit_range, num_numbers
 from ppo_mpi.settings.rewards import RewardsConfig
 
 
@@ -43,13 +41,13 @@ class Icm(RewardModel):
             ConfigError: images are to be used without an encoder.
         """
         super().__init__()
-        self.action_spec = action_spec
+        self.obs_spec, self.action_spec = obs_spec, action_spec
         self.beta, self.scale = config.icm_beta, config.icm_reward_scale
-        size = config.encoded_size or math.prod(obs_spec.shape)
-        if not config.encoded_size and obs_spec.is_image:
+        size = config.encoded_size or num_numbers(obs_spec)
+        if not config.encoded_size and obs_spec.has_images:
             raise ConfigError(
-                f"encoded_size=0 compares observations as they are, but these are images of "
-                f"{obs_spec.shape}; use encoded_size=128 for an encoder"
+                "encoded_size=0 compares observations as they are, but these are images, or have "
+                "some among their parts; use encoded_size=128 for an encoder"
             )
         self.encoder = Encoder(obs_spec, config, size) if config.encoded_size else None
         num = action_size(action_spec)
@@ -58,7 +56,7 @@ class Icm(RewardModel):
 
     def encode(self, obs: Tensor) -> Tensor:
         """Return phi of observations, [N, F] float32."""
-        prepared = in_unit_range(obs)
+        prepared = in_unit_range(self.obs_spec, obs)
         if self.encoder is None:
             return prepared.flatten(1)
         encoded: Tensor = self.encoder(prepared)

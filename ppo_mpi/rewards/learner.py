@@ -115,7 +115,8 @@ class RewardLearner:
             given = self.normalizer(given, never, comm)  # collective
         if not continue_episodes:
             self.returns[:] = 0.0
-        returns = self._finished(given, rollout.following.ended.numpy())
+        ends = rollout.following.ended, rollout.following.reported
+        returns = self._finished(given, *(own.numpy() for own in ends))
         numbers = [given[known.numpy()].astype(np.float64), returns]
         counts = comm.sum(np.array([len(x) for x in numbers]))  # collective
         sums = [float(comm.exact_sum(x)) for x in numbers]  # collective
@@ -229,12 +230,12 @@ class RewardLearner:
         obs, actions = (x.flatten(0, 1)[samples] for x in (rollout.obs, rollout.actions))
         return Transitions(obs, self.for_suite(actions), rollout.following.take(samples))
 
-    def _finished(self, rewards: np.ndarray, ended: np.ndarray) -> np.ndarray:
-        """Add rewards [T, B] up; return the returns of the episodes that ended, float64."""
+    def _finished(self, rewards: np.ndarray, ended: np.ndarray, reported: np.ndarray) -> np.ndarray:
+        """Add rewards [T, B] up; return the returns of the episodes that are reported, float64."""
         finished = []
-        for reward, over in zip(rewards, ended, strict=True):
+        for reward, over, counts in zip(rewards, ended, reported, strict=True):
             self.returns += reward
-            finished.append(self.returns[over])
+            finished.append(self.returns[counts])
             self.returns[over] = 0.0
         return np.concatenate(finished)
 

@@ -8,7 +8,6 @@ import torch
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
-from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.rollout import Rollout
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.registry import REWARD_MODELS, lookup
@@ -26,11 +25,6 @@ def make_reward_model(config: TrainConfig, envs: VecEnvs) -> RewardModel | None:
     name = config.rewards.reward_model
     if name == "none":
         return None
-    if envs.obs_spec.parts:
-        raise ConfigError(
-            f"reward_model={name} takes images or vectors, and {config.environment.env} shows both "
-            "together; use an environment that shows one of them, or reward_model=none"
-        )
     torch.manual_seed(stream_seed(config.job.seed, "reward model"))
     make = lookup("reward model", REWARD_MODELS, name)
     model: RewardModel = make(envs.obs_spec, envs.action_spec, config.rewards)
@@ -79,11 +73,11 @@ def intrinsic_rewards(
     Args:
         learner: gives them; without one there are none.
         rollout: this rank's.
-        weight: of the intrinsic rewards, as it is now.
+        weight: of the intrinsic rewards, as it is now; one of the metrics.
         continue_episodes: whether the rollout went on with the last one's episodes.
         comm: the job.
     """
     if learner is None:
         return None, {}
     given, metrics = learner.rewards(rollout, continue_episodes, comm)  # collective
-    return weight * given, metrics
+    return weight * given, metrics | {"intrinsic_weight": weight}

@@ -13,7 +13,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import ActionSpec, ObservationSpec
 from ppo_mpi.learning.normalizers import RunningMoments
 from ppo_mpi.rewards.base import RewardModel, Transitions
-from ppo_mpi.rewards.encoders import Encoder
+from ppo_mpi.rewards.encoders import Encoder, num_numbers, numbers_of, split_kinds
 from ppo_mpi.settings.rewards import RewardsConfig
 
 
@@ -42,7 +42,9 @@ class Rnd(RewardModel):
         size = config.rnd_output_size
         self.update_proportion = config.rnd_update_proportion
         self.clip = config.rnd_observation_clip
-        self.statistics = RunningMoments(obs_spec.shape)
+        self.obs_spec = obs_spec
+        shape = (num_numbers(obs_spec),) if obs_spec.parts else obs_spec.shape
+        self.statistics = RunningMoments(shape)
         self.target = Encoder(obs_spec, config, size)
         for parameter in self.target.parameters():
             parameter.requires_grad_(False)
@@ -50,19 +52,28 @@ class Rnd(RewardModel):
 
     def observe(self, obs: Tensor, comm: Communicator) -> None:
         """Take a rollout's observations [T, B, ...] into the statistics. Collective."""
-        self.statistics.merge(*job_moments(obs, comm))  # collective
+        if not self.obs_spec.parts:
+            self.statistics.merge(*job_moments(obs, comm))  # collective
+            return
+        found = [
+            job_moments(own, comm)  # collective
+            for own in split_kinds(self.obs_spec, obs)
+            if own.shape[-1]
+        ]
+        means, variances = ([own[i] for own in found] for i in (1, 2))
+        self.statistics.merge(found[0][0], np.concatenate(means), np.concatenate(variances))
 
     def moments(self) -> dict[str, RunningMoments]:
         """Return the observations' running statistics."""
         return {"rnd_observation": self.statistics}
 
     def normalize(self, obs: Tensor) -> Tensor:
-        """Return observations [N, ...] with mean 0 and deviation 1, clipped, float32."""
+        """Return ``numbers_of`` observations with mean 0 and deviation 1, clipped, float32."""
         deviation = np.sqrt(self.statistics.variance + 1e-8)
         mean, scale = (
             torch.from_numpy(x).float().to(obs.device) for x in (self.statistics.mean, deviation)
         )
-        return ((obs - mean) / scale).clamp(-self.clip, self.clip)
+        return ((numbers_of(self.obs_spec, obs) - mean) / scale).clamp(-self.clip, self.clip)
 
     def errors(self, next_obs: Tensor) -> Tensor:
         """Return the predictor's mean squared errors, [N] float32."""

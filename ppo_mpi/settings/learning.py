@@ -102,7 +102,8 @@ class LearningConfig:
     target_kl: float | None = None
     """Mean KL divergence of the job, in nats, after which the epochs of an iteration end."""
     kl_stop_factor: float = 1.0
-    """Times target_kl: above that the epochs end (PPO And Friends: 1.5)."""
+    """Times target_kl: above that the epochs end (PPO And Friends: 1.5); without target_kl it has
+    no effect."""
     normalize_advantages: Literal["rollout", "minibatch", "none"] = "rollout"
     """Over what advantages get mean 0 and deviation 1: the job's rollout, the job's minibatch
     (published baseline), or not at all."""
@@ -155,6 +156,18 @@ class LearningConfig:
                 f"nothing with soft_resets={self.soft_resets}; use soft_resets=scheduled"
             )
         self._check_target()
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for each setting that nothing comes of beside the others.
+
+        They are no errors, as runs that were begun with them have to go on.
+        """
+        if self.target_kl is None and self.kl_stop_factor != 1.0:
+            return [
+                f"kl_stop_factor={self.kl_stop_factor:g} has no effect, as there is no target_kl "
+                "to multiply; give one, such as target_kl=0.015, or leave kl_stop_factor out"
+            ]
+        return []
 
     def _check_target(self) -> None:
         """Refuse clips of what no target has."""

@@ -35,6 +35,11 @@ def test_a_preset_is_valid_and_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", preset_names())
+def test_no_preset_has_a_setting_without_effect(name):
+    assert parse_command(["train", "--preset", name]).config.learning.without_effect() == []
+
+
+@pytest.mark.parametrize("name", preset_names())
 def test_every_environment_of_a_preset_has_enough_timesteps_for_the_minibatches(name):
     config = parse_command(["train", "--preset", name]).config
     assert config.rollout_steps >= min(config.learning.num_minibatches, 32)
@@ -115,6 +120,23 @@ def test_the_curious_presets_of_ppo_and_friends_have_the_published_numbers(task)
     assert sizes == ((128,) * 3, (128,) * 2)
 
 
+def test_the_tasks_of_ppo_and_friends_with_a_target_of_their_own_stop_at_one_and_a_half_times_it():
+    targets = {"lunarlander": 0.015, "lunarlander-continuous": 0.015, "ant": 1.0, "hopper": None}
+    for task, target in targets.items():
+        learning = parse_command(["train", "--preset", f"friends-{task}"]).config.learning
+        factor = 1.0 if target is None else 1.5
+        assert (learning.target_kl, learning.kl_stop_factor) == (target, factor)
+
+
+def test_breakout_from_memory_in_its_latest_form_has_the_runner_s_numbers():
+    config = parse_command(["train", "--preset", "friends-breakout-ram-llnl"]).config
+    learning, network = config.learning, config.network
+    assert (network.hidden_sizes, network.value_hidden_sizes) == ((256,) * 3, (512,) * 3)
+    assert (learning.bootstrap_clip, learning.reward_bounds) == ((), (-1, 1))
+    assert (learning.normalize_rewards, learning.normalize_values) == (True, True)
+    assert not learning.normalize_observations
+
+
 def test_the_deviations_of_ppo_and_friends_begin_as_published():
     for name, offset in (("friends-hopper", 0.5), ("friends-bipedalwalker", 0.1)):
         first = parse_command(["train", "--preset", name]).config.network.initial_log_std
@@ -133,10 +155,11 @@ def test_later_presets_of_ppo_and_friends_normalize_values_and_one_environment_b
 
 
 @pytest.mark.parametrize("name", [n for n in preset_names() if "-ram" in n or "-pixels" in n])
-def test_ppo_and_friends_games_never_repeat_an_action_of_their_own_accord(name):
+def test_ppo_and_friends_games_repeat_an_action_of_their_own_accord_in_one_preset_only(name):
+    sticky = 0.25 if "breakout-ram-llnl" in name else 0.0
     config = parse_command(["train", "--preset", name]).config
     options = resolve(split_env_name(config.environment.env)[1], config.atari)
-    assert (options.sticky_actions, options.frame_skip) == (0.0, (4, 4))
+    assert (options.sticky_actions, options.frame_skip) == (sticky, (4, 4))
     assert options.shows_ram == ("-ram" in name)
 
 

@@ -134,9 +134,16 @@ def test_behind_an_environment_that_was_made_anew_nothing_is_known():
         )  # fmt: skip
 
     envs.step = failing  # type: ignore[method-assign]
-    _, known = all_of(collector_of(envs, None).collect(0, True))
+    rollout = collector_of(envs, None).collect(0, True)
+    _, known = all_of(rollout)
     assert known.all(0).tolist() == [True, False, True]
     assert not known[:, 1].any()
+    assert rollout.following is not None
+    assert rollout.following.ended[:, 1].all()
+    assert not rollout.following.reported[:, 1].any()
+    others = rollout.following.ended[:, [0, 2]]
+    assert others.any()
+    assert torch.equal(rollout.following.reported[:, [0, 2]], others)
 
 
 def test_what_follows_a_lost_life_is_known_though_learning_takes_it_for_an_end():

@@ -315,3 +315,20 @@ def test_the_loss_of_the_newest_checkpoint_is_told(tmp_path: Path) -> None:
     assert opening.checkpoint.path == older.path
     (warning,) = opening.warnings
     assert "step-000000032768, which was saved last, is missing; using step-" in warning
+
+
+def test_a_setting_without_effect_is_named_where_a_run_begins_and_not_where_it_goes_on(
+    tmp_path: Path,
+):
+    config = config_in(tmp_path, kl_stop_factor=1.5)
+    (warning,) = open_run(config, {}, COMM).warnings
+    assert warning == (
+        "kl_stop_factor=1.5 has no effect, as there is no target_kl to multiply; give one, such as "
+        "target_kl=0.015, or leave kl_stop_factor out"
+    )
+    with_target = with_values(config, {"target_kl": 0.1})
+    assert open_run(with_target, {}, COMM).warnings == []
+    save(config, 16_384)  # such as an older preset began
+    opening = open_run(config, {}, COMM)
+    assert opening.checkpoint is not None
+    assert opening.warnings == []

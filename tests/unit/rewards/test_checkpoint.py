@@ -31,7 +31,7 @@ def config_for(model: str, env: str = "probe:corridor", **values: Any) -> TrainC
     layers = ("encoder_hidden", "inverse_hidden", "forward_hidden", "rnd_predictor")
     small = {f"{name}_sizes": (8,) for name in layers}
     small |= {"encoded_size": 4, "rnd_output_size": 4, "reward_network": "mlp", "network": "mlp"}
-    job = {"env": env, "num_envs": 2, "rollout_timesteps": 80, "num_minibatches": 2,
+    job = {"env": env, "num_envs": 2, "rollout_timesteps": 90, "num_minibatches": 2,
            "reward_model": model}  # fmt: skip
     return with_values(TrainConfig(), job | small | values)
 
@@ -55,7 +55,11 @@ def trained(config: TrainConfig) -> Run:
     return run
 
 
-@pytest.mark.parametrize("env", ["probe:corridor", "probe:corridor-image", "gym:CartPole-v1"])
+@pytest.mark.parametrize(
+    "env",
+    ["probe:corridor", "probe:corridor-image", "gym:CartPole-v1", "probe:picture_and_vector",
+     "probe:tuple", "probe:dict", "probe:multi_discrete", "probe:multi_binary"],
+)  # fmt: skip
 @pytest.mark.parametrize("model", ["icm", "rnd"])
 def test_a_run_taken_up_goes_on_as_if_nothing_had_happened(model: str, env: str):
     config = config_for(model, env)

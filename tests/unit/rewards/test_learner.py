@@ -44,20 +44,22 @@ def make_learner(
 
 
 def make_rollout(ends: dict[tuple[int, int], str] | None = None, seed: int = 0) -> Rollout:
-    """Return noise; an end is "truncated", "terminated", or "unknown" if nobody saw what came."""
+    """Return noise; an end is "truncated", "terminated", "unknown" if nobody saw what came, or
+    "dropped" if the environment was made anew there."""
     random = torch.Generator().manual_seed(seed)
     obs = torch.randn(STEPS, ENVS, 4, generator=random)
     actions = torch.randint(3, (STEPS, ENVS), generator=random)
     terminated, truncated = np.zeros((2, STEPS, ENVS), bool)
     for place, kind in (ends or {}).items():
-        (truncated if kind == "truncated" else terminated)[place] = True
-    known = [place for place, kind in (ends or {}).items() if kind != "unknown"]
+        (terminated if kind in ("terminated", "unknown") else truncated)[place] = True
+    known = [place for place, kind in (ends or {}).items() if kind in ("truncated", "terminated")]
+    dropped = [place for place, kind in (ends or {}).items() if kind == "dropped"]
     last = torch.randn(len(known), 4, generator=random)
     present = torch.randn(ENVS, 4, generator=random)
     numbers = torch.zeros(STEPS, ENVS)
     return Rollout(
         obs, actions, numbers, numbers, numbers, numbers.numpy(), terminated, truncated,
-        following(obs, present, torch.from_numpy(terminated | truncated), known, last),
+        following(obs, present, torch.from_numpy(terminated | truncated), known, last, dropped),
     )  # fmt: skip
 
 
@@ -216,6 +218,17 @@ def test_intrinsic_returns_are_those_of_whole_episodes_over_rollouts():
     assert metrics["intrinsic_return_mean"] == pytest.approx(two[:3, 0].sum())
 
 
+def test_the_intrinsic_return_of_an_episode_that_was_dropped_is_not_reported():
+    """As with the environment's own: its episode is no row of episodes.csv."""
+    learner = make_learner()
+    rollout = make_rollout({(4, 0): "truncated", (6, 1): "dropped", (9, 1): "terminated"})
+    rewards, metrics = learner.rewards(rollout, True, COMM)
+    whole = [rewards[:5, 0].sum(), rewards[7:10, 1].sum()]  # the next one begins at zero
+    assert metrics["intrinsic_return_mean"] == pytest.approx(np.mean(whole))
+    only = make_rollout({(6, 1): "dropped"})
+    assert np.isnan(make_learner().rewards(only, True, COMM)[1]["intrinsic_return_mean"])
+
+
 def test_normalized_rewards_go_on_over_the_ends_of_episodes():
     learner = make_learner(config=replace(CONFIG, normalize_intrinsic_rewards="on"))
     plain = make_learner()
@@ -240,7 +253,11 @@ def test_weights_are_factors_and_without_a_model_there_is_nothing():
     assert three is not None
     np.testing.assert_allclose(three, 3 * one)
     assert three.dtype == np.float32
-    assert metrics == same, "the metrics are of the rewards before they are weighted"
+    weights = [own.pop("intrinsic_weight") for own in (metrics, same)]
+    assert weights == [1.0, 3.0]
+    assert metrics.keys() == same.keys()
+    assert metrics["intrinsic_reward_mean"] == pytest.approx(one.mean())
+    assert same["intrinsic_reward_mean"] == metrics["intrinsic_reward_mean"], "before its weight"
     assert intrinsic_rewards(None, rollout, 1.0, True, COMM) == (None, {})
 
 
