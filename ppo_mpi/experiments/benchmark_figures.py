@@ -26,6 +26,8 @@ COLORS = {"train": BLUE, "test": VERMILION}
 PUBLISHED_COLORS = {"train": DARK_GREY, "test": LIGHT_GREY}
 MARKS = {"train": "o", "test": "s"}
 COLUMNS = 4
+POINTS_DRAWN = 160
+"""Points of a curve in its panel; published curves are smoothed as well, over 10 iterations."""
 PANEL = (2.1, 1.6)
 """Width and height of a game's curves, in inches."""
 
@@ -57,7 +59,7 @@ def curves_figure(plt: Any, benchmark: Benchmark) -> Any:
     """Return the learning curves, a panel for each game, with the published ones behind."""
     columns = min(COLUMNS, len(benchmark.games))
     rows = math.ceil(len(benchmark.games) / columns)
-    size = (PANEL[0] * columns + 0.6, PANEL[1] * rows + 0.9)
+    size = (PANEL[0] * columns + 0.6, PANEL[1] * rows + 1.35)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True)
     panels = list(grid.flat)
     end = max(float(curve.timesteps[-1]) for own in benchmark.curves["train"].values()
@@ -77,9 +79,9 @@ def curves_figure(plt: Any, benchmark: Benchmark) -> Any:
         # The lowest panel of each column carries the scale, also where the last row is not full.
         axes.tick_params(labelbottom=number + columns >= len(benchmark.games))
     inches = size[1]
-    figure.subplots_adjust(wspace=0.3, hspace=0.4, top=1 - 0.75 / inches, bottom=0.5 / inches)
+    figure.subplots_adjust(wspace=0.3, hspace=0.4, top=1 - 1.0 / inches, bottom=0.5 / inches)
     figure.supxlabel(f"{word}timesteps", y=0.0, fontsize=9)
-    figure.supylabel("mean return of the last 100 episodes", x=0.02, fontsize=9)
+    figure.supylabel("mean return of the last 100 episodes", x=0.12 - 0.45 / size[0], fontsize=9)
     figure.suptitle(benchmark.title, y=1.0, fontsize=10)
     legend_above(figure, panels[: len(benchmark.games)], 1 - 0.22 / inches)
     return figure
@@ -91,10 +93,29 @@ def draw_band(axes: Any, benchmark: Benchmark, split: str, game: str, unit: floa
     if own is None:
         return
     runs = "1 run" if own.runs == 1 else f"{own.runs} runs, 95 % interval"
-    x, color = own.timesteps / unit, COLORS[split]
-    bottom, top = plausible(own.mean, own.low, own.high)
+    x, mean, low, high = (
+        block_means(values) for values in (own.timesteps / unit, own.mean, own.low, own.high)
+    )
+    color = COLORS[split]
+    bottom, top = plausible(mean, low, high)
     axes.fill_between(x, bottom, top, color=color, alpha=0.2, linewidth=0)
-    axes.plot(x, own.mean, color=color, label=f"ppo_mpi, {SPLIT_WORDS[split]} ({runs})")
+    axes.plot(x, mean, color=color, label=f"ppo_mpi, {SPLIT_WORDS[split]} ({runs})")
+
+
+def block_means(values: np.ndarray) -> np.ndarray:
+    """Return means of consecutive values, few enough to be told apart in a panel.
+
+    Args:
+        values: [N] float64.
+
+    Returns:
+        [M] float64, M <= POINTS_DRAWN; the values themselves if there are no more.
+    """
+    every = math.ceil(len(values) / POINTS_DRAWN)
+    starts = np.arange(0, len(values), every)
+    counts = np.diff(np.append(starts, len(values)))
+    means: np.ndarray = np.add.reduceat(values, starts) / counts
+    return means
 
 
 def plausible(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,9 +131,14 @@ def plausible(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.n
 def draw_published(
     axes: Any, benchmark: Benchmark, split: str, game: str, end: float, unit: float
 ) -> None:
-    """Draw the published curve up to the end of ours, where one was published."""
+    """Draw the published curve up to the end of ours; the final mean where there is no curve."""
     curve = benchmark.published.get((benchmark.setting, game, split))
     if curve is None:
+        final = benchmark.published_final(split, game)
+        # Beside runs that are much shorter it would only flatten their curves.
+        if final is not None and not benchmark.is_short:
+            axes.axhline(final, color=PUBLISHED_COLORS[split], linestyle=":", linewidth=1.1,
+                         label=f"published final mean, {SPLIT_WORDS[split]}")  # fmt: skip
         return
     shown = curve.until(1.02 * end)
     x, color = shown.timesteps / unit, PUBLISHED_COLORS[split]
@@ -128,7 +154,7 @@ def legend_above(figure: Any, panels: Sequence[Any], y: float) -> None:
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    columns = 2 if len(panels) > 1 else 1
+    columns = max(1, min(3, len(panels) - 1))
     figure.legend(
         handles.values(), handles.keys(), loc="upper center", ncol=columns,
         bbox_to_anchor=(0.5, y),
@@ -174,7 +200,7 @@ def scores_figure(plt: Any, benchmark: Benchmark) -> Any:
         axes.axvline(edge, color="0.85", linewidth=0.8, zorder=0)
     axes.grid(axis="y", color="0.93", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel("normalized final score (0 = random play, 1 = best possible; bars: 95 %)")
+    axes.set_xlabel("normalized final score (0 and 1: the game's published range; bars: 95 %)")
     axes.set_title(benchmark.title, pad=8)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
