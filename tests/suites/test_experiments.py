@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
+import signal
+import time
 from pathlib import Path
 
 import pytest
-from jobs import REPOSITORY
+from jobs import run_job, start_job
 from made_runs import files_in
 
-from ppo_mpi.storage.run_folder import done_timesteps
+from ppo_mpi.distributed.signals import EXIT_STOPPED
+from ppo_mpi.storage.run_folder import checkpoints_of, done_timesteps
 
 pytest.importorskip("procgen", reason="procgen is not installed")
 
@@ -27,17 +28,12 @@ EXPERIMENT = ["experiment", "procgen-benchmark", "--games", "heist", "--seeds", 
 
 def run(folder: Path, words: list[str], status: int = 0) -> str:
     """Run ppo_mpi in a folder; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ppo_mpi", *words], cwd=folder, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == status, done.stdout + done.stderr
+    done = run_job(0, *words, cwd=folder, status=status)
     return done.stdout + done.stderr
 
 
 @pytest.mark.timeout(600)
-def test_an_experiment_goes_on_where_it_was_and_ends_in_figures(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+def test_an_experiment_goes_on_where_it_was_and_ends_in_figures(tmp_path):
     runs = tmp_path / "checkpoints" / "procgen-benchmark-easy-200"
     plan = [*EXPERIMENT, "--total-timesteps", "3072"]
     # One seed is finished and the other was interrupted after one iteration of three.
@@ -51,7 +47,8 @@ def test_an_experiment_goes_on_where_it_was_and_ends_in_figures(tmp_path, monkey
     run(tmp_path, begun)
     assert done_timesteps(runs / "heist-seed1") == 1024
 
-    shown = run(tmp_path, [*plan, "--", *TINY])
+    # The rest on two ranks, which changes nothing but the time that it takes.
+    shown = run(tmp_path, [*plan, "--ranks", "2", "--", *TINY])
     assert "heist-seed1, from 1,024 of 3,072 timesteps" in shown
     assert "heist-seed0, from" not in shown
     assert done_timesteps(runs / "heist-seed1") == 3072
@@ -78,8 +75,24 @@ def test_an_experiment_goes_on_where_it_was_and_ends_in_figures(tmp_path, monkey
 
 
 @pytest.mark.timeout(300)
-def test_a_run_whose_words_cannot_be_ends_the_experiment_before_it_begins(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+def test_a_run_whose_words_cannot_be_ends_the_experiment_before_it_begins(tmp_path):
     shown = run(tmp_path, [*EXPERIMENT, "--", "--discount", "2"], status=2)
     assert "discount=2" in shown
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.timeout(300)
+def test_an_experiment_that_is_told_to_stop_saves_its_run_and_says_so(tmp_path):
+    words = [*EXPERIMENT, "--total-timesteps", "1000000", "--", *TINY]
+    job = start_job(0, *words, cwd=tmp_path)
+    folder = tmp_path / "checkpoints" / "procgen-benchmark-easy-200" / "heist-seed0"
+    deadline = time.monotonic() + 120
+    while not checkpoints_of(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    job.send_signal(signal.SIGTERM)
+    out, err = job.communicate(timeout=120)
+    assert job.returncode == EXIT_STOPPED, out + err
+    assert "stopped; the same line goes on" in err
+    assert checkpoints_of(folder)
+    assert done_timesteps(folder) is None
+    assert not (folder.parent / "heist-seed1").exists()
