@@ -81,7 +81,9 @@ def curves_figure(plt: Any, benchmark: Benchmark) -> Any:
     inches = size[1]
     figure.subplots_adjust(wspace=0.3, hspace=0.4, top=1 - 1.0 / inches, bottom=0.5 / inches)
     figure.supxlabel(f"{word}timesteps", y=0.0, fontsize=9)
-    figure.supylabel("mean return of the last 100 episodes", x=0.12 - 0.45 / size[0], fontsize=9)
+    words = "mean return of" + ("\n" if rows == 1 else " ") + "the last 100 episodes"
+    middle = (0.5 / inches + 1 - 1.0 / inches) / 2
+    figure.supylabel(words, x=0.12 - 0.55 / size[0], y=middle, fontsize=9)
     figure.suptitle(benchmark.title, y=1.0, fontsize=10)
     legend_above(figure, panels[: len(benchmark.games)], 1 - 0.22 / inches)
     return figure
@@ -141,6 +143,8 @@ def draw_published(
                          label=f"published final mean, {SPLIT_WORDS[split]}")  # fmt: skip
         return
     shown = curve.until(1.02 * end)
+    if len(shown.timesteps) < 2:  # it begins later than ours ends
+        return
     x, color = shown.timesteps / unit, PUBLISHED_COLORS[split]
     low, high = shown.mean - shown.spread, shown.mean + shown.spread
     axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
@@ -195,7 +199,9 @@ def scores_figure(plt: Any, benchmark: Benchmark) -> Any:
             labelled.add(label)
     axes.set_yticks(range(len(games)), list(reversed(games)))
     axes.set_ylim(-0.6, len(games) - 0.4)
-    axes.set_xlim(-0.35, 1.15)
+    means = [own.mean() for split in benchmark.splits for own in benchmark.normalized(split)]
+    # Intervals of a few runs may reach beyond the figure; the means are always within.
+    axes.set_xlim(min(-0.35, min(means) - 0.1), max(1.15, max(means) + 0.1))
     for edge in (0, 1):
         axes.axvline(edge, color="0.85", linewidth=0.8, zorder=0)
     axes.grid(axis="y", color="0.93", linewidth=0.6)

@@ -248,7 +248,7 @@ def print_table(benchmark: Benchmark, totals: list[dict[str, Any]]) -> None:
     table = Table(title=benchmark.title, box=SIMPLE_HEAD)
     header, *lines = shown_rows(benchmark)
     for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     for line in lines:
         table.add_row(*line)
     Console().print(table)
@@ -263,21 +263,25 @@ def print_table(benchmark: Benchmark, totals: list[dict[str, Any]]) -> None:
 
 
 def shown_rows(benchmark: Benchmark) -> list[list[str]]:
-    """Return header and cells of the table that is read by people."""
-    short = benchmark.is_short
-    end = amount(TIMESTEPS[benchmark.mode])
-    header = ["game", "runs"]
+    """Return header and cells of the table that is read by people; paper: what was published."""
+    rows = game_rows(benchmark)
+    header, keys = ["game", "runs"], []
     for split in benchmark.splits:
-        name = "train" if split == "train" else "held-out"
-        header += [name, f"published {name} at {end}"]
-        header += [f"published {name} after as many"] * short
+        header += ["train" if split == "train" else "held-out"]
+        keys.append(f"{split}_return")
+        # What the published runs had after as many timesteps tells more than their end.
+        now = f"{split}_published_after_as_many"
+        if benchmark.is_short and any(row[now] is not None for row in rows):
+            header.append(f"paper at {amount(benchmark.timesteps)}")
+            keys.append(now)
+        header.append(f"paper at {amount(TIMESTEPS[benchmark.mode])}")
+        keys.append(f"{split}_published")
     lines = []
-    for row in game_rows(benchmark):
+    for row in rows:
         line = [row["game"], str(row["runs"])]
-        for split in benchmark.splits:
-            line.append(with_interval(row, split))
-            line.append(shown(row[f"{split}_published"]))
-            line += [shown(row[f"{split}_published_after_as_many"])] * short
+        for key in keys:
+            split = key.removesuffix("_return")
+            line.append(shown(row[key]) if split == key else with_interval(row, split))
         lines.append(line)
     return [header, *lines]
 
