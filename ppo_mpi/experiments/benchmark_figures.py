@@ -224,12 +224,15 @@ def aggregate_figure(plt: Any, benchmark: Benchmark, totals: Sequence[dict[str, 
                 axes.plot([total["low"], total["high"]], [row] * 2, color=color, linewidth=6,
                           alpha=0.3, solid_capstyle="butt")  # fmt: skip
             axes.plot(value, row, "|", color=color, markersize=13, markeredgewidth=2.2)
-            axes.annotate(f"{value:.2f}", (value, row), (0, 10), textcoords="offset points",
+            shown = f"{round(value, 2) + 0.0:.2f}"  # never -0.00
+            axes.annotate(shown, (value, row), (0, 10), textcoords="offset points",
                           ha="center", color=color)  # fmt: skip
             if total["published"] is not None:
                 axes.plot(total["published"], row, "D", markerfacecolor="white",
                           markeredgecolor=DARK_GREY, markersize=5)  # fmt: skip
-                axes.annotate(f"published {total['published']:.2f}", (total["published"], row),
+                end = f" at {amount(TIMESTEPS[benchmark.mode])}" if benchmark.is_short else ""
+                words = f"published{end} {total['published']:.2f}"
+                axes.annotate(words, (total["published"], row),
                               (0, -13), textcoords="offset points", ha="center",
                               color=DARK_GREY, fontsize=7)  # fmt: skip
         axes.set_title(f"{name}, {totals[0]['games']} games")
