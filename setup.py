@@ -88,7 +88,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["ppo_mpi", "ppo_mpi.*"]),
-    package_data={"ppo_mpi.presets": ["*.yaml"]},
+    package_data={"ppo_mpi.presets": ["*.yaml"], "ppo_mpi.experiments": ["*.csv"]},
     # No modules of Python's, but libraries of a few loops. Without a compiler torch's are used.
     ext_modules=[
         Extension(

@@ -2,9 +2,10 @@
 
     python benchmarks/compare_with_published.py checkpoints/starpilot --output starpilot.png
 
-The published curves (procgen_published_curves.csv beside this file) are condensed from the results
-that openai/train-procgen publishes under the MIT licence: Cobbe et al. 2020, arXiv:1912.01588;
-eight games, mean and spread over three runs. Needs matplotlib: pip install "ppo_mpi[plot]".
+The published curves (procgen_published_curves.csv in ppo_mpi/experiments) are condensed from the
+results that openai/train-procgen publishes under the MIT licence: Cobbe et al. 2020,
+arXiv:1912.01588; eight games, mean and spread over three runs.
+Needs matplotlib: pip install "ppo_mpi[plot]".
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-PUBLISHED = Path(__file__).with_name("procgen_published_curves.csv")
+PUBLISHED = (
+    Path(__file__).resolve().parents[1] / "ppo_mpi" / "experiments" / "procgen_published_curves.csv"
+)
 
 
 def published_curve(setting: str, game: str, split: str) -> np.ndarray:

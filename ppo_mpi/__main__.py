@@ -243,6 +243,10 @@ def _run_alone(command: Command) -> int:
 
             assert command.launched is not None, "the command line was checked"
             return launch_command(command.config, list(command.words), command.launched.config)
+        if command.mode == "experiment":
+            from ppo_mpi.experiments.runner import experiment_command
+
+            return experiment_command(command.config, command.words)
         if command.mode == "presets":
             from ppo_mpi.modes.presets import presets_command
 

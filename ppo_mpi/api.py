@@ -60,7 +60,7 @@ def evaluate(
     Args:
         agent: from ``load_agent``.
         episodes: how many.
-        levels: train, test, A:B or a list, for suites with levels.
+        levels: train, test, a range or a list, for suites with levels.
         greedy: the most likely action instead of a sampled one.
         seed: of the episodes and the actions.
     """

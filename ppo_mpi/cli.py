@@ -20,7 +20,7 @@ from ppo_mpi.cli_values import (
     config_fields,
     help_text,
 )
-from ppo_mpi.cli_words import Kind, Setting, split_words
+from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, Kind, Setting, split_words
 from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.env_names import renamed
 from ppo_mpi.errors import ConfigError
@@ -33,6 +33,7 @@ from ppo_mpi.mode_config import (
     PresetsConfig,
     RecordConfig,
 )
+from ppo_mpi.settings.experiment import ExperimentConfig
 
 PROGRAM = "python -m ppo_mpi"
 SHELLS = ("bash", "zsh", "tcsh")
@@ -70,31 +71,11 @@ MODES = {
     "record": Mode(RecordConfig, "write a video of a trained agent", "run"),
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
     "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
+    "experiment": Mode(ExperimentConfig, "train, evaluate and draw many runs", "name"),
     "presets": Mode(PresetsConfig, "list the published settings, or print one", "name"),
     "envs": Mode(EnvsConfig, "list the environments, and how to get what is missing", "family"),
     "doctor": Mode(DoctorConfig, "check the installation and say what to do"),
 }
-
-# Names that users of other systems know -> ours, where the meaning is the same.
-OLD_NAMES = {
-    "env_name": "env", "env_id": "env", "environment": "env",
-    "exp_name": "run", "model_name": "run",
-    "param_name": "preset",
-    "num_timesteps": "total_timesteps", "env_steps": "total_timesteps",
-    "num_env_steps": "total_timesteps",
-    "rng_seed": "seed", "random_seed": "seed",
-    "n_envs": "num_envs", "num_processes": "num_envs",
-    "checkpoint_interval": "checkpoint_every",
-    "algo": "algorithm", "architecture": "network",
-    "epoch": "num_epochs", "ppo_epoch": "num_epochs", "optim_epochs": "num_epochs",
-    "mini_batch_per_epoch": "num_minibatches", "num_mini_batch": "num_minibatches",
-    "lr": "learning_rate", "optim_stepsize": "learning_rate",
-    "gamma": "discount", "discount_gamma": "discount", "lmbda": "gae_lambda",
-    "eps_clip": "clip_range", "clip_param": "clip_range", "ppo_epsilon": "clip_range",
-    "value_loss_coef": "value_coef", "grad_clip_norm": "max_grad_norm",
-    "cuda_deterministic": "deterministic",
-}  # fmt: skip
-OLD_PRESETS = {name: f"procgen-{name}" for name in ("easy", "easy-200", "hard", "hard-500")}
 
 
 @dataclass(frozen=True)
@@ -121,7 +102,7 @@ class Command:
     launched: Command | None = None
     """What stands behind ``--``, for launch."""
     words: tuple[str, ...] = ()
-    """The same, as it was typed."""
+    """What stands behind ``--``, as it was typed."""
 
 
 def parse_command(argv: Sequence[str]) -> Command:
@@ -157,11 +138,13 @@ def parse_command(argv: Sequence[str]) -> Command:
     settings = _with_plain_words(name, settings, plain, notes)
     if name == "launch":
         return _launch_command(settings, behind, notes)
-    if behind:
-        raise ConfigError(f"unexpected words behind --: {' '.join(behind)}; only launch has them")
+    if behind and name != "experiment":
+        raise ConfigError(
+            f"unexpected words behind --: {' '.join(behind)}; only launch and experiment have them"
+        )
     if name == "train":
         return _train_command(settings, notes)
-    return _other_command(name, settings, notes)
+    return replace(_other_command(name, settings, notes), words=tuple(behind))
 
 
 def summary_text() -> str:

@@ -23,6 +23,28 @@ _ASSIGNMENT = re.compile(r"[A-Za-z][\w.-]*=")
 _NUMBERS = re.compile(r"[+-]?\.?\d[^=]*")
 
 
+# Names that users of other systems know -> ours, where the meaning is the same.
+OLD_NAMES = {
+    "env_name": "env", "env_id": "env", "environment": "env",
+    "exp_name": "run", "model_name": "run",
+    "param_name": "preset",
+    "num_timesteps": "total_timesteps", "env_steps": "total_timesteps",
+    "num_env_steps": "total_timesteps",
+    "rng_seed": "seed", "random_seed": "seed",
+    "n_envs": "num_envs", "num_processes": "num_envs",
+    "checkpoint_interval": "checkpoint_every",
+    "algo": "algorithm", "architecture": "network",
+    "epoch": "num_epochs", "ppo_epoch": "num_epochs", "optim_epochs": "num_epochs",
+    "mini_batch_per_epoch": "num_minibatches", "num_mini_batch": "num_minibatches",
+    "lr": "learning_rate", "optim_stepsize": "learning_rate",
+    "gamma": "discount", "discount_gamma": "discount", "lmbda": "gae_lambda",
+    "eps_clip": "clip_range", "clip_param": "clip_range", "ppo_epsilon": "clip_range",
+    "value_loss_coef": "value_coef", "grad_clip_norm": "max_grad_norm",
+    "cuda_deterministic": "deterministic",
+}  # fmt: skip
+OLD_PRESETS = {name: f"procgen-{name}" for name in ("easy", "easy-200", "hard", "hard-500")}
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting as it was typed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ppo_mpi.seeding import generator
+from ppo_mpi.settings.level_sets import level_set
 from ppo_mpi.settings.procgen import ProcgenConfig
 
 ALL_LEVELS = 2**31 - 1
@@ -16,7 +17,8 @@ def level_of_episode(levels: str, episode: int, procgen: ProcgenConfig, seed: in
 
     Args:
         levels: ``"train"`` (evenly over the training levels, in an order drawn from the seed),
-            ``"test"`` (drawn from all levels but those), ``"A:B"`` or ``"3,7,12"`` (in turn).
+            ``"test"`` (drawn from all levels but those), or a range or a list such as
+            ``"0:200"``, ``"0-199"`` or ``"3,7,12"`` (in turn).
         episode: number of the episode, from 0.
         procgen: the training levels.
         seed: of the evaluation.
@@ -30,11 +32,15 @@ def level_of_episode(levels: str, episode: int, procgen: ProcgenConfig, seed: in
         if levels == "train" and count:
             return start + int(random.integers(count))
         return _outside(random, start, count)
-    if ":" in levels:
-        low, high = (int(x) for x in levels.split(":"))
-        return low + episode % (high - low)
-    listed = [int(x) for x in levels.split(",")]
+    listed = level_set(levels)
+    assert listed, f"levels={levels!r} were checked"
     return listed[episode % len(listed)]
+
+
+def is_training_level(level: int, procgen: ProcgenConfig) -> bool:
+    """Return whether training knows the level; without a restricted set it knows all of them."""
+    start, count = procgen.start_level, procgen.num_levels
+    return not count or start <= level < start + count
 
 
 def _outside(random: np.random.Generator, start: int, count: int) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings.level_sets import level_set
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,23 @@ class EvaluateConfig:
     rate is at most 7 percent wide on either side."""
     levels: str = "both"
     """Levels to play: train (those of the run's training set), test (those outside it), both,
-    A:B (levels A to B-1), or a list such as 3,7,12."""
+    A:B (levels A to B-1), A-B (levels A to B), or a list such as 3,7,12."""
+    episodes_per_level: int = 0
+    """Episodes on each level of the set, instead of a number of episodes in all: the whole
+    training set, all levels of a range or a list, or as many held-out levels as episodes says.
+    0 = by episodes."""
+    compare_levels: bool = True
+    """Whether held-out levels are compared with the training levels (Procgen): some games draw the
+    same level for more than one seed. Levels that are laid out alike are reported."""
     greedy: bool = False
     """Whether the most probable action is taken (true) or one drawn from the policy (false, as in
     training and in published Procgen numbers)."""
     json: str = ""
     """File for the results as JSON; empty writes none."""
+    table: str = ""
+    """File for a row of each episode, by its name CSV or JSON lines (.jsonl); empty writes none."""
+    level_table: str = ""
+    """File for a row of each level, CSV or JSON lines (.jsonl); empty writes none."""
     seed: int = 1_000_003
     """Seed of the episodes and of the drawn actions, >= 0. The same for every run, so that agents
     are compared on the same episodes, and one that nobody trains with."""
@@ -60,6 +72,13 @@ class EvaluateConfig:
         check_levels(self.levels, allow_both=True)
         _at_least(1, episodes=self.episodes, num_envs=self.num_envs)
         _at_least(0, seed=self.seed, threads=self.threads)
+        _at_least(0, episodes_per_level=self.episodes_per_level)
+        for name in ("table", "level_table"):
+            path: str = getattr(self, name)
+            if path and not path.endswith((".csv", ".jsonl")):
+                raise ConfigError(
+                    f"{name}={path} is of no known kind; use a name in .csv or .jsonl"
+                )
         _at_least(0, hang_timeout_seconds=self.hang_timeout_seconds)
         if self.num_envs < world_size:
             raise ConfigError(
@@ -98,7 +117,7 @@ class RecordConfig:
     512)."""
     levels: str = "train"
     """Levels to play: train (those of the run's training set), test (those outside it), A:B
-    (levels A to B-1), or a list such as 3,7,12."""
+    (levels A to B-1), A-B (levels A to B), or a list such as 3,7,12."""
     greedy: bool = False
     """Whether the most probable action is taken (true) or one drawn from the policy (false)."""
     seed: int = 1_000_003
@@ -154,7 +173,7 @@ class PlayConfig:
     """Whether the most probable action is taken (true) or one drawn from the policy (false)."""
     levels: str = "train"
     """Levels to play: train (those of the run's training set), test (those outside it), A:B
-    (levels A to B-1), or a list such as 3,7,12."""
+    (levels A to B-1), A-B (levels A to B), or a list such as 3,7,12."""
     episodes: int = 0
     """Episodes until it ends; 0 = until you quit."""
     seconds: float = 0.0
@@ -253,22 +272,21 @@ class LaunchConfig:
 
 
 def check_levels(levels: str, allow_both: bool) -> None:
-    """Check that ``levels`` is train, test, both (where allowed), A:B, or a list of levels.
+    """Check that ``levels`` is train, test, both (where allowed), a range, or a list of levels.
 
     Raises:
-        ConfigError: it is none of these, or an empty range.
+        ConfigError: it is none of these, or has an empty range.
     """
     if levels in {"train", "test"} or (allow_both and levels == "both"):
         return
-    low, colon, high = levels.partition(":")
-    if colon and low.isdecimal() and high.isdecimal():
-        if int(low) < int(high):
-            return
-        raise ConfigError(f"levels={levels} is empty; use A:B with A smaller than B")
-    if all(part.strip().isdecimal() for part in levels.split(",")):
-        return
+    parts = [level_set(part) for part in levels.split(",")]
     words = "train, test, both" if allow_both else "train, test"
-    raise ConfigError(f"levels={levels!r} is not known; use {words}, A:B, or a list such as 3,7,12")
+    if None in parts:
+        raise ConfigError(
+            f"levels={levels!r} is not known; use {words}, A:B, A-B, or a list such as 3,7,12"
+        )
+    if not all(parts):
+        raise ConfigError(f"levels={levels} is empty; use A:B with A smaller than B")
 
 
 def grid_shape(grid: str) -> tuple[int, int]:

@@ -38,6 +38,9 @@ SUITES = {
     "pybullet": "ppo_mpi.envs.pybullet:make_envs",
     "user": "ppo_mpi.envs.user:make_envs",
 }
+EXPERIMENTS = {
+    "procgen-benchmark": "ppo_mpi.experiments.procgen_benchmark:EXPERIMENT",
+}
 PROCGEN_GAMES = (
     "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
     "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",

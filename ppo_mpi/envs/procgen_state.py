@@ -175,6 +175,29 @@ def parse(state: bytes) -> StateLayout:
     )  # fmt: skip
 
 
+def contents(state: bytes) -> tuple[list[Any], tuple[int, ...]]:
+    """Return what is in a state's world: its objects, and its grid as (width, height, cells).
+
+    Args:
+        state: one that the engine itself gave: it is walked through, not checked.
+
+    Raises:
+        ValueError: the bytes do not follow the layout.
+    """
+    reader = _Reader(state)
+    reader.offset = _range_offset(state) + 4 * WORD
+    reader.generator("the generator of the levels", must_be_seeded=True)
+    reader.generator("the generator of the game", must_be_seeded=True)
+    reader.records(STEP_FORMAT, 1, LARGEST_FLOAT, "the present step")
+    _, num_entities = reader.values(2, "the count of entities")
+    entities = reader.records(ENTITY_FORMAT, num_entities, LARGEST_FLOAT, "the entities")
+    reader.records(SHARED_FORMAT, 1, LARGEST_FLOAT, "the values that all games share")
+    reader.generator("the generator of the assets", must_be_seeded=False)
+    reader.records(VIEW_FORMAT, 1, LARGEST_VIEW, "the view")
+    width, height, num_cells = reader.values(3, "the size of the grid")
+    return entities, (width, height, *reader.values(num_cells, "the grid"))
+
+
 def _check_entities(entities: list[Any]) -> None:
     if not any(entity[ENTITY_TYPE] == AGENT_TYPE for entity in entities):
         raise ValueError("there is no agent among the entities")

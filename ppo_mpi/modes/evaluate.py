@@ -7,6 +7,7 @@ number of ranks nor that of environments changes the result. Axes: B environment
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +21,24 @@ from ppo_mpi.distributed.machine import choose_device, set_threads
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.procgen_scores import normalized_score
-from ppo_mpi.errors import FailedEnvironmentError, IterationAbandonedError, NonFiniteError
-from ppo_mpi.mode_config import EvaluateConfig
-from ppo_mpi.modes.evaluation_report import (
-    EvaluationResult,
-    PlayedEpisode,
-    check_writable,
-    report,
+from ppo_mpi.errors import (
+    ConfigError,
+    FailedEnvironmentError,
+    IterationAbandonedError,
+    NonFiniteError,
 )
+from ppo_mpi.levels import level_of_episode
+from ppo_mpi.mode_config import EvaluateConfig
+from ppo_mpi.modes.evaluation_report import EvaluationResult, check_writable, report
+from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.networks.distributions import draw_noise
 from ppo_mpi.registry import split_env_name
 from ppo_mpi.seeding import generator
+from ppo_mpi.settings.level_sets import level_set
 from ppo_mpi.storage.durable import on_root
 
+MOST_LISTED = 10**6
+"""Training levels up to which each of them is played when so wished."""
 ROWS = 16
 """Observations that go through the network at once. Always the same number (padded with zeros),
 so that a result has the same bits wherever its episode is played."""
@@ -82,8 +88,7 @@ def play_episodes(
             if not (result.terminated[slot] or result.truncated[slot]):
                 continue
             number = numbers[slot][position[slot]]
-            level = int(result.levels[slot])
-            episode = PlayedEpisode(number, level, float(returns[slot]), int(lengths[slot]))
+            episode = ended_episode(result, slot, number, returns[slot], lengths[slot])
             if slot not in result.dropped:
                 played.append(episode)
             returns[slot] = lengths[slot] = 0
@@ -97,6 +102,16 @@ def play_episodes(
                 agent.assign(envs, slot, rest[1], levels, seed)
     envs.close()
     return played
+
+
+def ended_episode(
+    result: StepResult, slot: int, number: int, episode_return: float, length: int
+) -> PlayedEpisode:
+    """Return the episode that ended in a slot with this step."""
+    told = result.episode_facts.get(slot, {})
+    facts = {name: float(value) for name, value in told.items()}
+    level = int(result.levels[slot])
+    return PlayedEpisode(number, level, float(episode_return), int(length), facts)
 
 
 def begin_episodes(
@@ -172,7 +187,7 @@ def evaluate_agent(
 
     Args:
         agent: the same on every rank.
-        levels: train, test, A:B or a list.
+        levels: train, test, a range or a list.
         episodes: of the whole job.
         seed: of the episodes and the actions.
         greedy: the most likely action instead of a sampled one.
@@ -239,6 +254,36 @@ class Evaluator:
         return {f"eval_{name}": figures[name] for name in ("mean_return", "mean_length")}
 
 
+def playing_order(agent: Agent, levels: str, config: EvaluateConfig) -> tuple[str, int]:
+    """Return which levels are played in turn, and how many episodes there are.
+
+    Args:
+        agent: who plays.
+        levels: train, test, a range or a list.
+        config: how many, in all or on each level.
+
+    Raises:
+        ConfigError: episodes on each level are asked for, and there are no levels.
+    """
+    per_level = config.episodes_per_level
+    if not per_level:
+        return levels, config.episodes
+    if not agent.has_levels:
+        raise ConfigError(
+            f"episodes_per_level={per_level}: {agent.config.environment.env} has no levels; use "
+            "--episodes"
+        )
+    procgen = agent.config.procgen
+    listed = level_set(levels)
+    if levels == "train" and 0 < procgen.num_levels <= MOST_LISTED:
+        return levels, per_level * procgen.num_levels
+    if listed is None:
+        drawn = range(config.episodes)
+        listed = [level_of_episode(levels, k, procgen, config.seed) for k in drawn]
+        levels = ",".join(map(str, listed))
+    return levels, per_level * len(listed)
+
+
 def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
     """Evaluate a run's agent; print a table, write JSON. Collective.
 
@@ -249,7 +294,8 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
         CheckpointError: there is no such run, or no whole checkpoint.
     """
     set_threads(config.threads, comm.node_affinities, comm.local_rank)
-    on_root(comm, lambda: check_writable(config.json))  # collective
+    files = {name: getattr(config, name) for name in ("json", "table", "level_table")}
+    on_root(comm, lambda: check_writable(**files))  # collective
     checkpoint, warnings = on_root(
         comm, lambda: read_run(config.run, config.checkpoint_dir)
     )  # collective
@@ -266,11 +312,12 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
         names = ["train", "test"] if agent.config.procgen.num_levels else ["test"]
     else:
         names = [config.levels]
-    results = [
-        evaluate_agent(
-            agent, name, config.episodes, config.seed, config.greedy, config.num_envs, comm
-        )
-        for name in names
-    ]  # collective
+    results = []
+    for name in names:
+        levels, episodes = playing_order(agent, name, config)
+        result = evaluate_agent(
+            agent, levels, episodes, config.seed, config.greedy, config.num_envs, comm
+        )  # collective
+        results.append(replace(result, levels=name))
     on_root(comm, lambda: report(agent, config, results))  # collective
     return 0

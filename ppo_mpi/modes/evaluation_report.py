@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,19 @@ from rich.table import Table
 from ppo_mpi.agent import Agent
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import EvaluateConfig
+from ppo_mpi.modes.evaluation_tables import (
+    Overlap,
+    PlayedEpisode,
+    by_split,
+    compare_levels,
+    episode_rows,
+    generalization_gap,
+    level_rows,
+    overlap_summary,
+    write_table,
+)
+from ppo_mpi.modes.intervals import standard_error
 from ppo_mpi.storage.durable import write_atomically
-
-
-@dataclass(frozen=True)
-class PlayedEpisode:
-    """One episode of an evaluation."""
-
-    episode: int
-    """Its number, from 0: it fixes the level and all random streams."""
-    level: int
-    """-1 where the suite has no levels."""
-    episode_return: float
-    """Sum of the raw rewards."""
-    length: int
-    """Timesteps."""
 
 
 @dataclass(frozen=True)
@@ -67,45 +65,26 @@ class EvaluationResult:
         }
 
 
-def standard_error(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """Return the mean's standard error and the half width of its 95 % interval.
-
-    Both are None for a single value: one episode says nothing of the spread.
-
-    Source:
-        Student's t quantile by the expansion of Abramowitz and Stegun 1964, 26.7.5; within 1 %
-        from 3 degrees of freedom on.
-    """
-    n = len(values)
-    if n < 2:
-        return None, None
-    error = float(values.std(ddof=1)) / math.sqrt(n)
-    z, freedom = 1.959964, n - 1
-    quantile = (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
-    return error, quantile * error
-
-
-def check_writable(json_path: str) -> None:
+def check_writable(**paths: str) -> None:
     """Check, before any episode is played, that the results can be written.
 
+    Args:
+        paths: setting -> file; empty where none is asked for.
+
     Raises:
-        ConfigError: the file's folder does not exist or may not be written.
+        ConfigError: a file's folder does not exist or may not be written.
     """
-    folder = Path(json_path).expanduser().parent
-    if json_path and not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ConfigError(
-            f"json={json_path}: the folder {folder} does not exist or is not writable; make it, "
-            "or choose another file"
-        )
+    for name, path in paths.items():
+        folder = Path(path).expanduser().parent
+        if path and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise ConfigError(
+                f"{name}={path}: the folder {folder} does not exist or is not writable; make it, "
+                "or choose another file"
+            )
 
 
 def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]) -> None:
-    """Print the table and write the JSON file."""
+    """Print the table, and write the files that are asked for."""
     summaries = {level_words(agent, r.levels): r.summary() for r in results}
     table = Table(title=f"{agent.run_name} at {agent.timesteps:,} timesteps", box=SIMPLE_HEAD)
     table.add_column("levels")
@@ -115,6 +94,14 @@ def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]
     for row in cells[0]:
         table.add_row(row, *(column[row] for column in cells))
     Console().print(table)
+    episodes = [e for result in results for e in result.episodes]
+    overlap = compare_levels(agent, episodes) if config.compare_levels else None
+    gap = generalization_gap(agent, episodes, config.seed)
+    held_out = by_split(agent, episodes).get("test", [])
+    shared = overlap_summary(held_out, overlap) if overlap else None
+    for line in [*gap_lines(gap), *overlap_lines(shared)]:
+        print(line)
+    write_files(agent, config, episodes, overlap)
     if config.json:
         document = {
             "run": agent.run_name,
@@ -125,13 +112,55 @@ def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]
             "seed": config.seed,
             "mean_return": next(iter(summaries.values()))["mean_return"],
             "levels": summaries,
+            "generalization_gap": gap,
+            "overlap": shared,
             "episodes": {
-                level_words(agent, r.levels): [vars(e) for e in r.episodes] for r in results
+                level_words(agent, r.levels): [asdict(e) for e in r.episodes] for r in results
             },
         }
         write_atomically(
             Path(config.json).expanduser(), json.dumps(document, indent=1).encode() + b"\n"
         )
+
+
+def write_files(
+    agent: Agent, config: EvaluateConfig, episodes: list[PlayedEpisode], overlap: Overlap | None
+) -> None:
+    """Write the tables that are asked for."""
+    if config.table:
+        write_table(config.table, episode_rows(agent, config, episodes, overlap))
+    if config.level_table:
+        write_table(config.level_table, level_rows(agent, episodes, overlap))
+
+
+def gap_lines(gap: Mapping[str, Any] | None) -> list[str]:
+    """Return what to print of the difference between training and held-out levels."""
+    if gap is None:
+        return []
+    line = f"training minus held-out levels: {gap['gap']:.3f}"
+    if gap["welch_95"]:
+        welch, bootstrap = ("{:.3f} to {:.3f}".format(*gap[f"{name}_95"]) for name in INTERVALS)
+        line += f"; 95 % interval {welch} (Welch), {bootstrap} (bootstrap over levels)"
+    return [line]
+
+
+INTERVALS = ("welch", "bootstrap")
+"""Of the difference between training and held-out levels."""
+
+
+def overlap_lines(shared: Mapping[str, Any] | None) -> list[str]:
+    """Return what to print of held-out levels that are training levels in disguise."""
+    if shared is None:
+        return []
+    if "not_compared" in shared:
+        return [f"held-out levels were not compared with training levels: {shared['not_compared']}"]
+    line = "{same_layout} of {held_out_levels} held-out levels are laid out as a training level"
+    line += " ({same_picture} look the same as well)"
+    if shared["same_layout"]:
+        for name, words in (("without_them", "without them"), ("on_them", "on them")):
+            mean = shared[f"mean_return_{name}"]
+            line += f"; mean return {words} " + ("-" if mean is None else f"{mean:.3f}")
+    return [line.format(**shared)]
 
 
 def table_cells(figures: dict[str, Any]) -> dict[str, str]:

@@ -89,7 +89,7 @@ class Player:
             episodes: the episodes' numbers, at least one; each has its level and all its
                 randomness from ``seed`` and its number, so that it looks the same anywhere.
             seed: whole number >= 0; evaluating with it plays the same episodes.
-            levels: train, test, A:B or a list.
+            levels: train, test, a range or a list.
             hold_steps: for how many steps an episode's last picture is held, >= 1.
         """
         self._agent, self._episodes = agent, episodes

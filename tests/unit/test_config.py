@@ -144,7 +144,9 @@ def test_more_ranks_than_environments_cannot_evaluate():
         replace(EvaluateConfig(), num_envs=2).validate(world_size=4)
 
 
-@pytest.mark.parametrize("levels", ["train", "test", "both", "0:10", "3", "3,7,12"])
+@pytest.mark.parametrize(
+    "levels", ["train", "test", "both", "0:10", "3", "3,7,12", "200-1199", "0-9,50"]
+)
 def test_levels_may_be_a_set_a_range_or_a_list(levels):
     check_levels(levels, allow_both=True)
 

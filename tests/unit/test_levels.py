@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from ppo_mpi.levels import ALL_LEVELS, level_of_episode
+from ppo_mpi.levels import ALL_LEVELS, is_training_level, level_of_episode
 from ppo_mpi.settings.procgen import ProcgenConfig
 
 FEW = ProcgenConfig(num_levels=7, start_level=40)
@@ -49,8 +49,10 @@ def test_very_many_training_levels_are_drawn_without_an_order():
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("3:6", [3, 4, 5, 3, 4]), ("0:1", [0] * 5), ("9,2,5", [9, 2, 5, 9, 2]), ("8", [8] * 5)],
-)
+    [("3:6", [3, 4, 5, 3, 4]), ("0:1", [0] * 5), ("9,2,5", [9, 2, 5, 9, 2]), ("8", [8] * 5),
+     ("3-5", [3, 4, 5, 3, 4]),
+     ("7,0-1", [7, 0, 1, 7, 0])],
+)  # fmt: skip
 def test_ranges_and_lists_are_played_in_turn(words, expected):
     assert levels(words, 5) == expected
 
@@ -59,3 +61,8 @@ def test_the_level_of_an_episode_depends_on_nothing_but_its_number():
     forward = levels("test", 20)
     backward = [level_of_episode("test", k, FEW, 3) for k in reversed(range(20))]
     assert forward == backward[::-1]
+
+
+def test_training_levels_are_told_from_others():
+    assert [level for level in range(60) if is_training_level(level, FEW)] == [*range(40, 47)]
+    assert is_training_level(10**9, ALL)

@@ -69,8 +69,8 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(match[1]): match[2] for match in pinned if match}
 
 
-def test_the_wheel_holds_every_module_and_every_preset(unpacked):
-    patterns = ("**/*.py", "presets/*.yaml")
+def test_the_wheel_holds_every_module_preset_and_curve(unpacked):
+    patterns = ("**/*.py", "presets/*.yaml", "experiments/*.csv")
     sources = {
         path.relative_to(ROOT).as_posix()
         for pattern in patterns

@@ -1,0 +1,1 @@
+"""Experiments: many runs, their evaluations, tables and figures, from one command each."""
