@@ -21,7 +21,9 @@ class EvaluateConfig:
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
     env: str = ""
-    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    """The environment to be in, of those that the run learned together (empty: each in turn), or
+    another one with the same observations and actions. Where it is code of your own, naming it
+    says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
     episodes: int = 200
@@ -95,7 +97,9 @@ class RecordConfig:
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
     env: str = ""
-    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    """The environment to be in, of those that the run learned together (empty: the first), or
+    another one with the same observations and actions. Where it is code of your own, naming it
+    says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
     episodes: int = 1
@@ -161,7 +165,9 @@ class PlayConfig:
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
     env: str = ""
-    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    """The environment to be in, of those that the run learned together (empty: the first), or
+    another one with the same observations and actions. Where it is code of your own, naming it
+    says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
     terminal: bool = False

@@ -19,6 +19,7 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PlayConfig, RecordConfig
 from ppo_mpi.modes.drawing import as_picture
 from ppo_mpi.modes.evaluate import act_in_rows
+from ppo_mpi.registry import task_names
 
 HOLD_SECONDS = 0.6
 """How long the last picture of an episode stands still, with the final return in the caption."""
@@ -41,9 +42,16 @@ def load_watched_agent(config: RecordConfig | PlayConfig) -> Agent:
     """
     config.validate()
     set_threads(config.threads, Communicator().node_affinities, 0)
-    return load_agent(
+    agent = load_agent(
         config.run, config.checkpoint_dir, config.device, "float32", config.env, config.env_kwargs
     )
+    if len(agent.games) > 1:
+        agent = agent.shown_in(agent.games[0])
+        others = ", ".join(task_names(agent.trained_in)[1:])
+        print(f"{agent.run_name} in {agent.games[0]}; it also knows {others}: choose with --env")
+    if agent.note:
+        print(agent.note)
+    return agent
 
 
 @dataclass(frozen=True)
