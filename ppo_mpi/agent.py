@@ -95,6 +95,19 @@ class Agent:
             envs.close()
         return replace(self, config=config, trained_in=trained_in)
 
+    def seeing(self, corruption: str, severity: int) -> Agent:
+        """Return the agent with corrupted pictures before its eyes; "" changes nothing.
+
+        Raises:
+            ConfigError: it sees no pictures.
+        """
+        if not corruption:
+            return self
+        changed = {"corruption": corruption, "corruption_severity": severity}
+        config = with_values(self.config, changed)
+        make_envs(config, (), 0, "shape").close()
+        return replace(self, config=config)
+
     @property
     def note(self) -> str:
         """What has to be said of an agent in an environment it was not trained in; else empty."""

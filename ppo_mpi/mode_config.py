@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings.checks import within
+from ppo_mpi.settings.corruption import Corruption
 from ppo_mpi.settings.level_sets import level_set
 
 
@@ -26,6 +28,10 @@ class EvaluateConfig:
     says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
+    corruption: Corruption | Literal[""] = ""
+    """What spoils the pictures that the agent sees; empty = what the run has."""
+    corruption_severity: int = 1
+    """How strong, 1 to 5; without meaning where corruption is empty."""
     episodes: int = 200
     """Episodes on each set of levels, over all ranks; with 200 the 95 % interval of a success
     rate is at most 7 percent wide on either side."""
@@ -71,6 +77,7 @@ class EvaluateConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
+        within(1, 5, corruption_severity=self.corruption_severity)
         check_levels(self.levels, allow_both=True)
         _at_least(1, episodes=self.episodes, num_envs=self.num_envs)
         _at_least(0, seed=self.seed, threads=self.threads)
@@ -102,6 +109,10 @@ class RecordConfig:
     says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
+    corruption: Corruption | Literal[""] = ""
+    """What spoils the pictures that the agent sees; empty = what the run has."""
+    corruption_severity: int = 1
+    """How strong, 1 to 5; without meaning where corruption is empty."""
     episodes: int = 1
     """Episodes to record in each place of the grid."""
     seconds: float = 0.0
@@ -143,6 +154,7 @@ class RecordConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
+        within(1, 5, corruption_severity=self.corruption_severity)
         check_levels(self.levels, allow_both=False)
         grid_shape(self.grid)
         _at_least(1, episodes=self.episodes, fps=self.fps)
@@ -170,6 +182,10 @@ class PlayConfig:
     says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
+    corruption: Corruption | Literal[""] = ""
+    """What spoils the pictures that the agent sees; empty = what the run has."""
+    corruption_severity: int = 1
+    """How strong, 1 to 5; without meaning where corruption is empty."""
     terminal: bool = False
     """Whether to draw in the terminal even where there is a display; without this a window is
     opened where there is a display, else the terminal is drawn in, else a video is written."""
@@ -205,6 +221,7 @@ class PlayConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
+        within(1, 5, corruption_severity=self.corruption_severity)
         check_levels(self.levels, allow_both=False)
         _at_least(1, fps=self.fps)
         _at_least(0, episodes=self.episodes, seconds=self.seconds, seed=self.seed)

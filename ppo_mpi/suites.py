@@ -8,6 +8,7 @@ from typing import Any
 
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.envs.corrupted import CorruptedEnvs
 from ppo_mpi.envs.listed_levels import ListedLevels
 from ppo_mpi.envs.several import SeveralEnvs
 from ppo_mpi.errors import ConfigError
@@ -64,7 +65,12 @@ def make_envs(
     envs = make_game(names[0], indices) if len(names) == 1 else SeveralEnvs(
         names, indices, make_game
     )  # fmt: skip
-    return ListedLevels(envs, listed, seed, stream) if listed else envs
+    if listed:
+        envs = ListedLevels(envs, listed, seed, stream)
+    spoiled = config.corruption
+    if spoiled.corruption == "none":
+        return envs
+    return CorruptedEnvs(envs, spoiled.corruption, spoiled.corruption_severity, seed, stream)
 
 
 def tested_config(config: TrainConfig) -> TrainConfig:

@@ -268,6 +268,7 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
     device = choose_device(config.device, comm.local_rank)
     named = {"env": config.env, "env_kwargs": config.env_kwargs}
     agent = agent_from_checkpoint(checkpoint, device, config.precision, named)
+    agent = agent.seeing(config.corruption, config.corruption_severity)
     if comm.is_root:
         for warning in warnings:
             print(warning)

@@ -128,6 +128,8 @@ def describe(
     summaries = {level_words(agent, r.levels): r.summary() for r in results}
     env = agent.config.environment.env
     where = f" in {env}" if names_game or agent.note else ""
+    seen = corruption_words(agent)
+    where += f", with {seen}" if seen else ""
     title = f"{agent.run_name} at {agent.timesteps:,} timesteps{where}"
     table = Table(title=title, box=SIMPLE_HEAD)
     table.add_column("levels")
@@ -149,6 +151,7 @@ def describe(
         "timesteps": agent.timesteps,
         "env": env,
         "trained_in": agent.trained_in or env,
+        "corruption": corruption_words(agent),
         "greedy": config.greedy,
         "seed": config.seed,
         "mean_return": next(iter(summaries.values()))["mean_return"],
@@ -159,6 +162,12 @@ def describe(
             level_words(agent, r.levels): [asdict(e) for e in r.episodes] for r in results
         },
     }
+
+
+def corruption_words(agent: Agent) -> str:
+    """Return how the agent's pictures are corrupted; empty if they are not."""
+    own = agent.config.corruption
+    return "" if own.corruption == "none" else f"{own.corruption} {own.corruption_severity}"
 
 
 def with_same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

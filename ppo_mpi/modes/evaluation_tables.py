@@ -86,7 +86,8 @@ def compare_levels(agent: Agent, episodes: Sequence[PlayedEpisode]) -> Overlap |
     known = procgen.training_levels
     if len(known) > MOST_COMPARED:
         return Overlap(0, {}, f"there are more than {MOST_COMPARED:,} training levels")
-    envs = agent.make_envs(COMPARED_AT_ONCE, 0, stream="compare", levels="test")
+    # As they are, whatever the agent is made to see of them.
+    envs = agent.seeing("none", 1).make_envs(COMPARED_AT_ONCE, 0, stream="compare", levels="test")
     try:
         known_prints = level_prints(envs, known)
         prints = level_prints(envs, levels)

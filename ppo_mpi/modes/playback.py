@@ -51,7 +51,7 @@ def load_watched_agent(config: RecordConfig | PlayConfig) -> Agent:
         print(f"{agent.run_name} in {agent.games[0]}; it also knows {others}: choose with --env")
     if agent.note:
         print(agent.note)
-    return agent
+    return agent.seeing(config.corruption, config.corruption_severity)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Several games, listed levels and games to test in: the ranks change nothing, nor does a stop."""
+"""Several games, listed levels, corruption, other games to test in: no rank or stop changes it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ LISTED = ["3", "17", "99"]
 JOB = [
     "starpilot,fruitbot", "--channel-multiplier", "0.5", "--feature-size", "64",
     "--level-seeds", ",".join(LISTED), "--num-test-envs", "3", "--test-env", "bigfish,leaper",
+    "--corruption", "impulse_noise", "--corruption-severity", "2",
     "--eval-every", "2", "--eval-episodes", "4", *COMMON,
 ]  # fmt: skip
 TOTAL = ["--total-timesteps", str(4 * ITERATION)]
