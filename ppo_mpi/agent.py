@@ -170,6 +170,35 @@ class Agent:
             probabilities = distribution.log_probs.exp().cpu().numpy()
         return ActResult(actions.cpu().numpy(), values.cpu().numpy(), probabilities)
 
+    def check_sees_pictures(self) -> None:
+        """Refuse an agent whose observations are no pictures.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        if not self.model.obs_spec.is_image:
+            raise ConfigError(
+                f"saliency=True, but what the agent of {self.run_name} sees is no picture "
+                f"({self.model.obs_spec}); leave out --saliency"
+            )
+
+    def value_gradient(self, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [B] float32, and how they change with each number of the pictures.
+
+        Args:
+            obs: [B, H, W, C] uint8 as the environments give them.
+
+        Returns:
+            the values, and [B, H, W, C] float32: the value's derivative, per gray level of 255.
+        """
+        device = next(self.model.parameters()).device
+        pixels = torch.from_numpy(obs).to(device, torch.float32).requires_grad_()
+        with torch.enable_grad():
+            # The model scales its input in place, which a leaf does not allow.
+            values = self.model.in_returns(self.model(pixels * 1.0)[1])
+            (gradient,) = torch.autograd.grad(values.sum(), pixels)
+        return values.detach().cpu().numpy(), gradient.cpu().numpy()
+
 
 def agent_from_checkpoint(
     checkpoint: Checkpoint,

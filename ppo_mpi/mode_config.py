@@ -123,6 +123,12 @@ class RecordConfig:
     """Several agents in one picture, ROWSxCOLUMNS such as 4x4; empty shows one."""
     agent_view: bool = False
     """Whether the picture that the agent sees (64 x 64 in Procgen) stands beside the human view."""
+    saliency: bool = False
+    """Whether a picture of what the value depends on stands beside the human view: blue where more
+    light raises the value, red where it lowers it."""
+    values: bool = False
+    """Whether the value's curve stands below the picture; observations, values and actions then
+    also go to a file .npz beside the video."""
     caption: bool = False
     """Whether return so far and level stand below the picture."""
     fps: int = 15

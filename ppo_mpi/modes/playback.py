@@ -107,6 +107,8 @@ class Player:
         self._episode, self._next = next(episodes), next(episodes, None)
         self._assign(self._episode)
         self._obs = self._envs.reset()
+        self.action: np.ndarray | np.int64 | None = None
+        """The one that was taken last."""
         self._view: View
         self._noise: np.ndarray
         self._begin()
@@ -143,6 +145,7 @@ class Player:
     def step(self, action: np.ndarray | np.int64) -> None:
         """Take one step; ``action`` is [] int64 or [A] float32."""
         assert not self._view.ended, "a held picture takes no action"
+        self.action = action
         result = self._envs.step(np.asarray(action)[None])
         ended = bool(result.terminated[0] or result.truncated[0])
         self._obs = result.obs
