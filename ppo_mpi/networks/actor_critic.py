@@ -66,7 +66,7 @@ class ActorCritic(nn.Module):
         if aux_head:
             self.aux_value_head = AlignedLinear(self.torso.feature_size, 1)
             initialize_head(self.aux_value_head, config.initialization, config.value_gain)
-        self._detaches_values = detach_values
+        self._detaches_values = detach_values and self.value_torso is None
 
     def in_returns(self, values: Tensor) -> Tensor:
         """Return the head's values [N] in the unit of returns: what they are used for."""
