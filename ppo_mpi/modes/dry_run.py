@@ -94,7 +94,7 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
         f"{mebibytes(model_bytes)} for the model{'s' * len(run.reward_models)} with gradients and "
         "Adam's moments, on each rank; the network's activations come on top",
     ]
-    lines += [f"phases       {text}" for text, _ in phase_lines(run, config, comm)]
+    lines += [f"phasic       {text}" for text, _ in phase_lines(run, config, comm)]
     if total != config.job.total_timesteps:
         lines.append(
             f"rounded      total_timesteps={config.job.total_timesteps:,} is no whole number of "

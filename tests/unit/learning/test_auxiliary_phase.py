@@ -52,9 +52,10 @@ def make_rollouts() -> list[PhaseRollout]:
     return [PhaseRollout(own, own.sum(-1) + 2) for own in obs]
 
 
-def learner_of(model: ActorCritic, workers: Workers | None = None, **changed: float) -> Learner:
-    config = replace(LEARNING, **changed)  # type: ignore[arg-type]
-    return Learner(model, PPG, config, seed=9, workers=workers)
+def learner_of(
+    model: ActorCritic, workers: Workers | None = None, on_device: bool = False
+) -> Learner:
+    return Learner(model, PPG, LEARNING, seed=9, workers=workers, on_device=on_device)
 
 
 def by_the_paper(model: ActorCritic, rollouts: list[PhaseRollout]) -> list[float]:
@@ -90,12 +91,17 @@ def by_the_paper(model: ActorCritic, rollouts: list[PhaseRollout]) -> list[float
     return losses
 
 
-@pytest.mark.parametrize("workers", [None, Workers(2, exact=False), Workers(1)])
+@pytest.mark.parametrize(
+    ("workers", "on_device"),
+    [(None, False), (None, True), (Workers(2, exact=False), False), (Workers(1), False)],
+)
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("actions", [Discrete(4), BOX], ids=["discrete", "box"])
-def test_a_phase_is_that_of_the_paper(actions: ActionSpec, shared: bool, workers: Workers | None):
+def test_a_phase_is_that_of_the_paper(
+    actions: ActionSpec, shared: bool, workers: Workers | None, on_device: bool
+):
     model, slow = make_model(actions, shared), make_model(actions, shared)
-    learner = learner_of(model, workers)
+    learner = learner_of(model, workers, on_device)
     learner.microbatch_size = 4
     rollouts = make_rollouts()
     phase = AuxiliaryLearner(learner, PHASE, (4, 5, 6))
