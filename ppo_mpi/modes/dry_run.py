@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 import numpy as np
 from torch import nn
 
+from ppo_mpi.algorithms.ppg import optimizers_beside
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
@@ -75,6 +76,9 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
     share = math.ceil(minibatch * envs_here / num_envs)
     microbatch = min(run.progress.microbatch_size or share, share)
     model_bytes = 4 * sum(map(values_kept, (run.model, *run.reward_models)))
+    # Each further optimizer of the policy's model has gradients and two moments of its own.
+    numbers = sum(p.numel() for p in run.model.parameters())
+    model_bytes += 4 * 3 * numbers * len(optimizers_beside(config))
     envs_spec = run.collector.actor.envs
     rollout_bytes = rollout_memory(
         config.rollout_steps, envs_here, envs_spec.obs_spec, envs_spec.action_spec
