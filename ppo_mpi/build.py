@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ppo_mpi.algorithms.ppg import PhasicLearner, make_phasic_learner, policy_learning
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
@@ -49,6 +50,8 @@ class Progress:
     """What precision=auto chose, float32 or bfloat16; it stays as the run goes on elsewhere."""
     microbatch_size: int = 0
     """What was measured to be fastest, or asked for; likewise. 0 = a rank's share at once."""
+    phase_rollouts: int = 0
+    """Rollouts that the next auxiliary phase already has, in a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Run:
     """Of all rewards that were learned from; None if no clip is made of it."""
     rewarder: RewardLearner | None = None
     """Curiosity; None if the environment's rewards are all."""
+    phasic: PhasicLearner | None = None
+    """Phasic policy gradient's phases; None for other algorithms."""
 
     @property
     def model(self) -> ActorCritic:
@@ -105,7 +110,13 @@ def make_model(
     precision = choose_precision(asked, envs.obs_spec.has_images, device)
     torch.manual_seed(stream_seed(config.job.seed, "parameters"))
     model = ActorCritic(
-        envs.obs_spec, envs.action_spec, config.network, precision, config.learning.normalize_values
+        envs.obs_spec,
+        envs.action_spec,
+        config.network,
+        precision,
+        config.learning.normalize_values,
+        aux_head=config.has_aux_head,
+        detach_values=config.detaches_values,
     )
     return model.to(device)
 
@@ -215,6 +226,7 @@ def build_run(
         ),
         rewarder=rewarder,
         rewards_seen=RewardRange() if learning.bootstrap_clip_dynamic else None,
+        phasic=make_phasic_learner(config, learner, envs.indices),
     )
 
 
@@ -241,7 +253,7 @@ def make_learner(
     learner = Learner(
         model,
         lookup("algorithm", ALGORITHMS, config.learning.algorithm),
-        config.learning,
+        policy_learning(config),
         config.job.seed,
         workers,
         on_device=resources.on_gpu,

@@ -18,6 +18,7 @@ from ppo_mpi.settings.environment import EnvironmentConfig
 from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
+from ppo_mpi.settings.ppg import PpgConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.settings.rewards import RewardsConfig
 
@@ -31,6 +32,7 @@ class TrainConfig:
     atari: AtariConfig = AtariConfig()
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
+    ppg: PpgConfig = PpgConfig()
     rewards: RewardsConfig = RewardsConfig()
     job: RunConfig = RunConfig()
 
@@ -43,6 +45,21 @@ class TrainConfig:
     def num_iterations(self) -> int:
         """Whole iterations within total_timesteps, at least one."""
         return max(1, self.job.total_timesteps // self.learning.rollout_timesteps)
+
+    @property
+    def is_phasic(self) -> bool:
+        """Whether the policy learns in phases, by phasic policy gradient."""
+        return self.learning.algorithm == "ppg"
+
+    @property
+    def has_aux_head(self) -> bool:
+        """Whether the policy's torso has a value head of its own, for an auxiliary phase."""
+        return self.is_phasic and not self.network.shared_torso
+
+    @property
+    def detaches_values(self) -> bool:
+        """Whether values leave the torso that they share with the policy alone."""
+        return self.is_phasic and self.network.shared_torso and self.ppg.detach_values
 
     def share_done(self, iterations: int) -> float:
         """Return the job's progress in [0, 1] after so many iterations, for schedules."""
@@ -73,6 +90,11 @@ class TrainConfig:
             raise ConfigError(
                 f"num_minibatches={learning.num_minibatches} is more than "
                 f"rollout_timesteps={learning.rollout_timesteps}; use fewer minibatches"
+            )
+        if self.is_phasic and self.ppg.aux_minibatches > learning.rollout_timesteps:
+            raise ConfigError(
+                f"aux_minibatches={self.ppg.aux_minibatches} for each iteration are more than "
+                f"rollout_timesteps={learning.rollout_timesteps}; use fewer"
             )
         if learning.clip_gradients == "parts" and self.network.shared_torso:
             raise ConfigError(

@@ -15,6 +15,7 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings import atari_names
 
 ALGORITHMS = {
+    "ppg": "ppo_mpi.algorithms.ppg:PPG",
     "ppo": "ppo_mpi.algorithms.ppo:PPO",
 }
 NETWORKS = {

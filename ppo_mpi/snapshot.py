@@ -20,6 +20,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RewardRange, RunningMoments
+from ppo_mpi.learning.phase_rollouts import PhaseRollout, phase_states
 from ppo_mpi.storage.checkpoint import Checkpoint
 
 
@@ -48,6 +49,7 @@ def tensors_of(run: Run) -> dict[str, dict[str, Tensor]]:
         "reward_model": dict(rewarder.model.state_dict()),
         "reward_optimizer": rewarder.optimizer.tensors(),
     }  # fmt: skip
+    own |= {} if run.phasic is None else run.phasic.tensors()
     return own | {
         "model": dict(run.model.state_dict()),
         "optimizer": run.learner.optimizer.tensors(),
@@ -100,11 +102,24 @@ class Snapshot:
     """This rank's, by their key."""
     entries: dict[str, dict[str, Any]]
     """This rank's, as ``entries_of`` returns them."""
+    phase: tuple[PhaseRollout, ...] = ()
+    """This rank's share of a phase that is under way; empty if checkpoints do not hold it."""
+    phase_indices: tuple[int, ...] = ()
+    """Whole-job indices of its environments."""
+
+    def states(self) -> dict[str, bytes]:
+        """Return all that a checkpoint holds by environment: states, and parts of a phase."""
+        return self.environments | phase_states(self.phase, self.phase_indices)
 
 
 def snapshot_of(run: Run) -> Snapshot:
     """Return everything that shapes the run's future; its tensors change as the run goes on."""
-    return Snapshot(replace(run.progress), tensors_of(run), environments_of(run), entries_of(run))
+    rest = tensors_of(run), environments_of(run), entries_of(run)
+    phasic = run.phasic
+    if phasic is None:
+        return Snapshot(replace(run.progress), *rest)
+    progress = replace(run.progress, phase_rollouts=len(phasic.rollouts))
+    return Snapshot(progress, *rest, phasic.rollouts if phasic.is_saved else (), phasic.indices)
 
 
 def with_own_tensors(snapshot: Snapshot) -> Snapshot:
@@ -159,6 +174,9 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
         if run.rewarder is not None:
             run.rewarder.model.load_state_dict(tensors["reward_model"])
             run.rewarder.optimizer.load_tensors(tensors["reward_optimizer"])
+        if run.phasic is not None:
+            num_envs = len(state["train_episodes"])
+            run.phasic.load(tensors, checkpoint.environments, state["phase_rollouts"], num_envs)
         load_moments(_moments(run), tensors.get("normalizers", {}))
         fresh = _restore_environments(run, checkpoint)
     except (KeyError, RuntimeError) as error:

@@ -103,13 +103,10 @@ class Learner:
         self.seed = seed
         self.microbatch_size = config.microbatch_size
         """Samples that go through the network at once; 0 = a rank's share."""
-        kind: type[FlatGradients] = DeviceGradients if on_device else FlatGradients
-        if workers is not None and workers.exact:
-            kind = ExactGradients
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        apart = {name for name, _ in named if name.startswith(OF_VALUES)}
-        in_parts = config.clip_gradients == "parts"
-        self.gradients = kind(model, algorithm.metrics, apart if in_parts else ())
+        self.on_device = on_device
+        self.gradients, named, apart = gradients_for(
+            model, algorithm.metrics, config, workers, on_device
+        )
         self.device_terms = None
         if on_device:
             assert workers is None, "threads share the processor's work only"
@@ -120,6 +117,26 @@ class Learner:
         self, minibatch: Minibatch, clip_range: Tensor, entropy_coef: Tensor
     ) -> tuple[Tensor, Tensor]:
         return self.loss(self.model, minibatch, self.config, clip_range, entropy_coef)
+
+
+def gradients_for(
+    model: ActorCritic,
+    statistics: tuple[str, ...],
+    config: LearningConfig,
+    workers: Workers | None,
+    on_device: bool,
+) -> tuple[FlatGradients, list[tuple[str, Any]], set[str]]:
+    """Return a model's gradients, its parameters by name, and the names of the values' own.
+
+    The arguments are those of ``Learner``; ``statistics`` ride behind the gradients.
+    """
+    kind: type[FlatGradients] = DeviceGradients if on_device else FlatGradients
+    if workers is not None and workers.exact:
+        kind = ExactGradients
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    apart = {name for name, _ in named if name.startswith(OF_VALUES)}
+    in_parts = config.clip_gradients == "parts"
+    return kind(model, statistics, apart if in_parts else ()), named, apart
 
 
 def update(

@@ -33,6 +33,9 @@ class ActorCritic(nn.Module):
         config: NetworkConfig,
         precision: torch.dtype,
         normalize_values: bool = False,
+        *,
+        aux_head: bool = False,
+        detach_values: bool = False,
     ) -> None:
         super().__init__()
         name = config.network
@@ -58,6 +61,12 @@ class ActorCritic(nn.Module):
         initialize_head(self.policy_head, config.initialization, config.policy_gain)
         initialize_head(self.value_head, config.initialization, config.value_gain)
         self.value_scale = ValueScale() if normalize_values else None
+        # Made last: the first weights of all else are those of a model without it.
+        self.aux_value_head: AlignedLinear | None = None
+        if aux_head:
+            self.aux_value_head = AlignedLinear(self.torso.feature_size, 1)
+            initialize_head(self.aux_value_head, config.initialization, config.value_gain)
+        self._detaches_values = detach_values and self.value_torso is None
 
     def in_returns(self, values: Tensor) -> Tensor:
         """Return the head's values [N] in the unit of returns: what they are used for."""
@@ -90,13 +99,40 @@ class ActorCritic(nn.Module):
         if not torch.is_grad_enabled() and runs_directly(self, obs):
             direct = DirectPass(self, obs)
             return direct.outputs, direct.values
+        features, value_features = self.features(obs)
+        if self._detaches_values:
+            value_features = value_features.detach()
+        return self.policy_head(features), self.value_head(value_features)[:, 0]
+
+    def features(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the heads of policy and values take, [N, F] float32 each.
+
+        Args:
+            obs: as in ``outputs``.
+        """
         low_precision = self.precision != torch.float32
         with torch.autocast(obs.device.type, self.precision, enabled=low_precision):
             inputs = self.prepare(obs)
             features = self.torso(inputs)
             value_features = features if self.value_torso is None else self.value_torso(inputs)
-        values = self.value_head(value_features.float())[:, 0]
-        return self.policy_head(features.float()), values
+        return features.float(), value_features.float()
+
+    def auxiliary(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what an auxiliary phase learns by; all gradients go through whole torsos.
+
+        Args:
+            obs: as in ``outputs``.
+
+        Returns:
+            the policy head's outputs [N, A] float32, the values [N] float32, and those of the
+            auxiliary head [N] float32; None without such a head, where the values themselves
+            train the policy's torso.
+        """
+        features, value_features = self.features(obs)
+        aux_values = None
+        if self.aux_value_head is not None:
+            aux_values = self.aux_value_head(features)[:, 0]
+        return self.policy_head(features), self.value_head(value_features)[:, 0], aux_values
 
     def distribution(self, outputs: Tensor) -> Distribution:
         """Return the policy that the head's outputs [N, A] stand for."""

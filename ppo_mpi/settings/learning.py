@@ -20,8 +20,8 @@ from ppo_mpi.settings.checks import (
 class LearningConfig:
     """The algorithm and its numbers."""
 
-    algorithm: Literal["ppo"] = "ppo"
-    """Algorithm."""
+    algorithm: Literal["ppo", "ppg"] = "ppo"
+    """Algorithm: ppo, or ppg (phasic policy gradient)."""
     rollout_timesteps: int = 16_384
     """Timesteps of one iteration, over all environments: num_envs times the rollout's steps
     (published easy: 64 x 256)."""

@@ -44,7 +44,9 @@ ROWS = {
     **dict.fromkeys(("cli", "cli_sources", "cli_values", "cli_words"), 2),
     "learning": 3,
     **dict.fromkeys(("algorithms", "rewards"), 4),
-    **dict.fromkeys(("suites", "stepping", "build", "agent", "snapshot", "snapshot_checks"), 5),
+    **dict.fromkeys(
+        ("suites", "stepping", "build", "agent", "snapshot", "snapshot_checks", "snapshot_phase"), 5
+    ),
     "modes": 6,
     "experiments": 7,
     **dict.fromkeys(("__main__", "api"), 8),

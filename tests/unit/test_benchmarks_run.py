@@ -73,6 +73,16 @@ def test_the_parts_of_an_iteration_are_the_whole(tmp_path):
     assert done.stdout.splitlines()[-1].startswith("all but the network")
 
 
+def test_phases_are_measured_beside_ppo(tmp_path):
+    path = tmp_path / "phases.json"
+    words = ("--env", "CartPole-v1", "--preset", "cartpole-ppg", *SHAPE)
+    done = run_benchmark("phases.py", *words, "--iterations", "2", "--json", str(path))
+    ppg, ppo = figures(path)["seconds_per_timestep"].values()
+    assert all(number > 0 for number in ppg.values())
+    assert ppo["auxiliary phase"] == 0
+    assert done.stdout.splitlines()[-1].split()[0] == "together"
+
+
 def test_learning_in_both_precisions_is_shown_beside_each_other(tmp_path):
     path = tmp_path / "curves.json"
     words = ("--timesteps", "640", "--seeds", "3", "--folder", str(tmp_path), "--json", str(path))

@@ -22,7 +22,7 @@ def test_the_promised_presets_are_there():
     promised |= {"cartpole", "acrobot", "lunarlander", "gym-control", "probe"}
     promised |= {"mountaincar-icm", "mujoco-ppo", "halfcheetah", "images", "friends-cartpole"}
     promised |= {"friends-mountaincar", "friends-mountaincar-continuous"}
-    promised |= {"atari-ppo"}
+    promised |= {"atari-ppo", "procgen-ppg-easy", "procgen-ppg-hard", "cartpole-ppg"}
     assert promised <= set(preset_names())
 
 
@@ -73,6 +73,32 @@ def test_the_procgen_presets_have_the_published_numbers(
     is_paper = "paper" in name
     assert learning.learning_rate_schedule == ("constant" if is_paper else "linear")
     assert learning.normalize_advantages == ("minibatch" if is_paper else "rollout")
+
+
+@pytest.mark.parametrize(
+    ("name", "num_envs", "mode", "total", "aux_minibatch"),
+    [
+        ("procgen-ppg-hard", 256, "hard", 100_000_000, 4_096),
+        ("procgen-ppg-easy", 64, "easy", 25_000_000, 1_024),
+    ],
+)
+def test_the_phasic_presets_have_the_published_numbers(name, num_envs, mode, total, aux_minibatch):
+    config = parse_command(["train", "--preset", name]).config
+    learning, ppg = config.learning, config.ppg
+    assert (config.environment.num_envs, config.rollout_steps) == (num_envs, 256)
+    assert (config.procgen.num_levels, config.procgen.distribution_mode) == (0, mode)
+    assert config.job.total_timesteps == total
+    assert (learning.algorithm, config.network.shared_torso) == ("ppg", False)
+    assert (ppg.policy_iterations, learning.num_epochs, ppg.value_epochs) == (32, 1, 1)
+    assert (ppg.aux_epochs, ppg.clone_coef, ppg.aux_learning_rate) == (6, 1.0, 5e-4)
+    assert learning.rollout_timesteps // ppg.aux_minibatches == aux_minibatch
+    assert learning.num_minibatches == 8
+    assert (learning.discount, learning.gae_lambda, learning.entropy_coef) == (0.999, 0.95, 0.01)
+    assert (learning.learning_rate, learning.learning_rate_schedule) == (5e-4, "constant")
+    assert (learning.clip_range, learning.clip_values, learning.max_grad_norm) == (0.2, False, 0)
+    assert (learning.value_loss, learning.value_coef) == ("half_squared", 1.0)
+    assert learning.normalize_rewards
+    assert config.job.checkpoint_every % ppg.policy_iterations == 0
 
 
 def test_a_preset_says_only_what_is_different_from_the_one_it_builds_on(capsys):
