@@ -38,7 +38,7 @@ class ChestRules(Rules):
     the very step in which time runs out is not seen.
     """
 
-    record_size = 6
+    record_size = 5
 
     def __init__(
         self, name: str, many_keys: bool, is_memory: bool, key_penalty: int, step_penalty: int
@@ -102,13 +102,11 @@ class ChestRules(Rules):
     def restore(self, slot: int, state: bytes, record: tuple[int, ...]) -> None:
         """Take over where things are and what was counted."""
         counts = (self._needed, self._held, self._taken, self._opened, self._last_opened)
-        *values, wait = record
-        for count, value in zip(counts, values, strict=True):
+        for count, value in zip(counts, record, strict=True):
             count[slot] = value
         scene = Scene(state)
         self._steps[slot] = scene.step[TIME]
         self._note(slot, scene)
-        self._wait[slot] = wait
 
     def check(self, state: bytes, record: tuple[int, ...]) -> None:
         """Check a record that was saved beside a state.
@@ -116,16 +114,16 @@ class ChestRules(Rules):
         Raises:
             ValueError: it can be no record of this state.
         """
-        needed, held, taken, opened, last, wait = record
+        needed, held, taken, opened, last = record
         cells = Scene(state).grid.size
         counts = 0 <= opened < needed <= cells and 0 <= held == taken - opened <= cells
-        if not (counts and 0 <= last <= MOST_STEPS and 0 <= wait <= MOST_STEPS):
+        if not (counts and 0 <= last <= MOST_STEPS):
             raise ValueError(f"its level of {cells} cells has the record {record}")
 
     def record(self, slot: int) -> tuple[int, ...]:
-        """Return what was counted, and when the next look is."""
+        """Return what was counted."""
         counts = (self._needed, self._held, self._taken, self._opened, self._last_opened)
-        return (*(int(count[slot]) for count in counts), max(0, int(self._wait[slot])))
+        return tuple(int(count[slot]) for count in counts)
 
     def _note(self, slot: int, scene: Scene) -> None:
         """Remember what is there, and when something of it can be touched."""

@@ -38,7 +38,7 @@ NONE: Cell = (-1, -1)
 class CoinrunRules(Rules):
     """Moves the coin in some levels, and notes whether the agent is where it usually lies."""
 
-    record_size = 7
+    record_size = 6
 
     def __init__(
         self, name: str, percent: int, open_end: bool, stays: bool, watches_all: bool
@@ -117,10 +117,11 @@ class CoinrunRules(Rules):
 
     def restore(self, slot: int, state: bytes, record: tuple[int, ...]) -> None:
         """Take over where things are and what was touched."""
-        flags, self._touched[slot], *cells, self._wait[slot] = record
+        flags, self._touched[slot], *cells = record
         self._randomized[slot], self._seen[slot] = bool(flags & 1), bool(flags & 2)
         self._collected[slot] = bool(flags & 4)
         self._coin[slot], self._watched[slot] = (cells[0], cells[1]), (cells[2], cells[3])
+        self._wait[slot] = self._steps_to_next_look(slot, Scene(state))
 
     def check(self, state: bytes, record: tuple[int, ...]) -> None:
         """Check a record that was saved beside a state.
@@ -129,18 +130,18 @@ class CoinrunRules(Rules):
             ValueError: it can be no record of this state.
         """
         height, width = Scene(state).grid.shape
-        flags, first, *cells, _ = record
+        flags, first, *cells = record
         columns, rows = cells[::2], cells[1::2]
         inside = min(cells) >= -1 and max(columns) < width and max(rows) < height
         if not (inside and 0 <= flags < 8 and first in (0, FIRST_INTENDED, FIRST_OTHER)):
             raise ValueError(f"its level of {width} x {height} cells has the record {record}")
 
     def record(self, slot: int) -> tuple[int, ...]:
-        """Return what was touched, where coin and watched cell are, and when the next look is."""
+        """Return what was touched, and where coin and watched cell are."""
         flags = int(self._randomized[slot]) + 2 * int(self._seen[slot])
         flags += 4 * int(self._collected[slot])
         cells = (*self._coin[slot], *self._watched[slot])
-        return (flags, int(self._touched[slot]), *cells, max(0, int(self._wait[slot])))
+        return (flags, int(self._touched[slot]), *cells)
 
     def _look(self, slot: int, rewards: np.ndarray) -> None:
         scene = Scene(self.slots.get(slot))
