@@ -56,6 +56,8 @@ DEFAULT_PRESETS = {
     "gym:HalfCheetah-v5": "halfcheetah",
     "gym:HalfCheetah-v4": "halfcheetah",
     "atari": "atari-ppo",
+    **{f"procgen:{name}": "misgen-easy" for name in VARIANT_GAMES},
+    "procgen:maze_fixed_size": "misgen-hard-500",
     "procgen": "procgen-easy",
     "gym": "gym-control",
     "dmc": "mujoco-ppo",

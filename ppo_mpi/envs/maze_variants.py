@@ -169,23 +169,32 @@ def move_goal(scene: Scene, region: int) -> None:
     x, y = corner(scene)
     if region:
         side = min(region, int(scene.game[0]))
-        choice = free_cells(scene, {scene.agent_cell()}, x - side + 1, y - side + 1)
-        x, y = choice[LevelDraws(scene.level, "goal").below(len(choice))]
+        x, y = drawn_cell(scene, LevelDraws(scene.level, "goal"), x - side + 1, y - side + 1)
     scene.grid[y, x] = GOAL
 
 
 def add_second(scene: Scene) -> None:
     """Put a second object on a free cell, of a level that begins."""
-    choice = free_cells(scene, {scene.agent_cell()})
-    x, y = choice[LevelDraws(scene.level, "second object").below(len(choice))]
+    x, y = drawn_cell(scene, LevelDraws(scene.level, "second object"))
     scene.grid[y, x] = SECOND
 
 
-def free_cells(scene: Scene, without: set[Cell], left: int = 0, bottom: int = 0) -> list[Cell]:
-    """Return the cells (x, y) with nothing in them, but for some, row by row."""
-    ys, xs = np.nonzero(scene.grid[bottom:, left:] == EMPTY)
-    cells = zip((xs + left).tolist(), (ys + bottom).tolist(), strict=True)
-    return [cell for cell in cells if cell not in without]
+def drawn_cell(scene: Scene, draws: LevelDraws, left: int = 0, bottom: int = 0) -> Cell:
+    """Return (x, y) of a random cell with nothing in it, other than the agent's.
+
+    Args:
+        scene: of a level that begins.
+        draws: of the level.
+        left: the first column that it may be in.
+        bottom: the first row.
+    """
+    free = scene.grid == EMPTY
+    x, y = scene.agent_cell()
+    free[y, x] = False
+    free[:bottom] = free[:, :left] = False
+    places = np.flatnonzero(free)
+    y, x = divmod(int(places[draws.below(len(places))]), scene.grid.shape[1])
+    return x, y
 
 
 def make_largest(scene: Scene) -> None:
@@ -195,8 +204,7 @@ def make_largest(scene: Scene) -> None:
     scene.game[0] = LARGEST
     place = scene.places[scene.agent]
     place[[X, Y]] = 0.5
-    choice = free_cells(scene, {(0, 0)})
-    x, y = choice[draws.below(len(choice))]
+    x, y = drawn_cell(scene, draws)
     scene.grid[y, x] = GOAL
 
 
