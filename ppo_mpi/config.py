@@ -21,6 +21,7 @@ from ppo_mpi.settings.network import NetworkConfig
 from ppo_mpi.settings.ppg import PpgConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.settings.rewards import RewardsConfig
+from ppo_mpi.settings.variants import VariantsConfig
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TrainConfig:
 
     environment: EnvironmentConfig = EnvironmentConfig()
     procgen: ProcgenConfig = ProcgenConfig()
+    variants: VariantsConfig = VariantsConfig()
     atari: AtariConfig = AtariConfig()
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()

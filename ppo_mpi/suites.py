@@ -70,7 +70,8 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
         _refuse_kwargs(suite, config.environment.env_kwargs)
     if suite == "procgen":
         procgen = config.procgen
-        return vars(replace(procgen, num_levels=0, start_level=0) if held_out else procgen).copy()
+        levels = replace(procgen, num_levels=0, start_level=0) if held_out else procgen
+        return vars(levels) | vars(config.variants)
     env_kwargs = config.environment.env_kwargs
     if suite in WITH_ARGUMENTS:
         return {"env_kwargs": env_kwargs}

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.envs.procgen_pictures import LIBRARIES
+from ppo_mpi.envs.procgen_sprites import Sprite
 from ppo_mpi.envs.procgen_state import LAST_LEVEL_SEED
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import PROCGEN_GAMES, unknown_name
@@ -22,6 +24,7 @@ from ppo_mpi.settings.procgen import ProcgenConfig
 
 OBS_SPEC = ObservationSpec((64, 64, 3), "uint8")
 ACTION_SPEC = Discrete(15)
+NO_SPRITES: Mapping[str, Sprite] = MappingProxyType({})
 FORCED_RESET = -1
 """The action that ends an episode at once and begins the next."""
 
@@ -70,7 +73,13 @@ def parse_options(game: str, options: Mapping[str, Any]) -> tuple[ProcgenConfig,
 
 
 def make_engine(
-    game: str, num: int, config: ProcgenConfig, num_threads: int, rand_seed: int, render: bool
+    game: str,
+    num: int,
+    config: ProcgenConfig,
+    num_threads: int,
+    rand_seed: int,
+    render: bool,
+    replaced: Mapping[str, Sprite] = NO_SPRITES,
 ) -> Any:
     """Return a ``procgen.ProcgenGym3Env`` of ``num`` environments, ``num`` >= 1.
 
@@ -81,6 +90,7 @@ def make_engine(
         num_threads: threads of the engine's own; 0 = none.
         rand_seed: seeds the levels, [0, 2**31). Without one the library would start MPI.
         render: whether the engine also draws the human view.
+        replaced: pictures that others take the place of.
 
     Raises:
         MissingPackageError: procgen is not installed.
@@ -90,7 +100,7 @@ def make_engine(
         # It is one fixed level, and the library refuses to be told the levels.
         del settings["num_levels"], settings["start_level"]
     engine_class, package = _engine_class()
-    with LIBRARIES.for_game(game, package) as library:
+    with LIBRARIES.for_game(game, package, replaced) as library:
         engine = engine_class(
             library.folder,
             num=num,

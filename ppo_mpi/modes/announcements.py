@@ -11,8 +11,11 @@ from ppo_mpi.algorithms.ppg import is_phase_saved, phase_bytes
 from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.envs.procgen_variants import CONCERNS, without_effect
 from ppo_mpi.modes.opening import Opening
 from ppo_mpi.registry import SUITES, split_env_name
+from ppo_mpi.settings.variant_names import VARIANT_GAMES
+from ppo_mpi.settings.variants import VariantsConfig
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.logger import Logger
 
@@ -43,6 +46,7 @@ def announce(
     )
     for text, is_warning in phase_lines(run, config, comm):
         logger.message(text, is_warning=is_warning)
+    warn_without_effect(config, logger)
     if total != config.job.total_timesteps:
         logger.message(
             f"total_timesteps={config.job.total_timesteps:,} is rounded to {total:,}: "
@@ -219,12 +223,31 @@ def settings_lines(config: TrainConfig) -> list[str]:
             continue
         if name == "ppg" and not config.is_phasic:
             continue
+        if name == "variants" and not is_changed(config):
+            continue
         if name == "rewards" and config.rewards.reward_model == "none":
             lines.append("rewards: reward_model=none")
             continue
         words = " ".join(f"{key}={_shown(value)}" for key, value in vars(section).items())
         lines += textwrap.wrap(f"{name}: {words}", 100, subsequent_indent="  ")
     return lines
+
+
+def is_changed(config: TrainConfig) -> bool:
+    """Return whether the job's game is a variant, or changed by a setting of variants."""
+    suite, task = split_env_name(config.environment.env)
+    return suite == "procgen" and (task in VARIANT_GAMES or config.variants != VariantsConfig())
+
+
+def warn_without_effect(config: TrainConfig, logger: Logger) -> None:
+    """Say which settings of variants do not concern the job's environment."""
+    suite, task = split_env_name(config.environment.env)
+    for name in without_effect(task if suite == "procgen" else "", config.variants):
+        logger.message(
+            f"{name}={getattr(config.variants, name)} has no effect in {task}; it is one of "
+            f"{', '.join(CONCERNS[name])}",
+            is_warning=True,
+        )
 
 
 def _shown(value: Any) -> str:

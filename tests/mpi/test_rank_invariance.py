@@ -167,6 +167,7 @@ def play_prescribed(envs: VecEnvs, indices: range, steps: int) -> tuple[list[str
 @pytest.mark.parametrize(
     ("env", "steps"),
     [("coinrun", 600), ("starpilot", 400), ("maze", 600), ("CartPole-v1", 500),
+     ("coinrun_aisc", 600), ("maze_redgem_yellowstar", 600), ("heist_aisc_many_keys", 1050),
      ("Pendulum-v1", 450), ("probe:match", 100), ("probe:dict", 100),
      ("probe:picture_and_vector", 100), ("dmc:lqr/lqr_2_1", 300),
      ("HopperBulletEnv-v0", 80)],

@@ -101,6 +101,33 @@ def test_the_phasic_presets_have_the_published_numbers(name, num_envs, mode, tot
     assert config.job.checkpoint_every % ppg.policy_iterations == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "num_envs", "steps", "mode", "total", "minibatch"),
+    [
+        ("misgen-debug", 2, 64, "easy", 12_800, 32),
+        ("misgen-easy", 64, 256, "easy", 25_000_000, 2_048),
+        ("misgen-easy-200", 128, 256, "easy", 25_000_000, 4_096),
+        ("misgen-hard", 128, 256, "hard", 200_000_000, 4_096),
+        ("misgen-hard-500", 256, 256, "hard", 200_000_000, 8_192),
+        ("misgen-hard-500-mem", 256, 256, "memory", 200_000_000, 8_192),
+        ("misgen-hard-local-dev", 16, 256, "hard", 200_000_000, 512),
+        ("misgen-a100", 512, 256, "hard", 80_000_000, 8_192),
+        ("misgen-a100-large", 512, 256, "hard", 80_000_000, 8_192),
+    ],
+)
+def test_the_presets_of_goal_misgeneralization_have_the_published_numbers(
+    name, num_envs, steps, mode, total, minibatch
+):
+    config = parse_command(["train", "--preset", name]).config
+    learning = config.learning
+    assert (config.environment.num_envs, config.rollout_steps) == (num_envs, steps)
+    assert (config.procgen.distribution_mode, config.job.total_timesteps) == (mode, total)
+    assert learning.rollout_timesteps // learning.num_minibatches == minibatch
+    assert learning.num_epochs == (1 if name == "misgen-debug" else 3)
+    assert (learning.learning_rate, learning.discount, learning.gae_lambda) == (5e-4, 0.999, 0.95)
+    assert config.network.channel_multiplier == (4 if name.endswith("large") else 1)
+
+
 def test_a_preset_says_only_what_is_different_from_the_one_it_builds_on(capsys):
     whole, one = (
         flatten(parse_command(["train", "--preset", f"friends-hopper{name}"]).config)
