@@ -201,7 +201,9 @@ def build_run(
     rewarder = make_reward_learner(config, envs, learner, comm, resources.on_gpu)  # collective
     return Run(
         learner=learner,
-        collector=Collector(actor, config.rollout_steps, rewarder is not None),
+        collector=Collector(
+            actor, config.rollout_steps, rewarder is not None, learning.sequence_steps
+        ),
         test_actor=test_actor,
         reward_normalizer=RewardNormalizer(
             len(envs.indices), learning.reward_discount, learning.reward_clip
@@ -245,7 +247,7 @@ def make_learner(
         config.job.seed,
         workers,
         on_device=resources.on_gpu,
-        record=resources.record,
+        record=resources.record and not model.memory_size,  # sequences differ in their lengths
     )
     before = chosen.get("microbatch_size")
     learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective

@@ -13,7 +13,7 @@ from ppo_mpi.storage.logger import EPISODE_WINDOW
 from ppo_mpi.storage.run_folder import step_timesteps
 from ppo_mpi.storage.stored_config import is_number, is_whole
 
-_ENVIRONMENT = re.compile(r"(train|test)/(\d{6,9})", re.ASCII)
+_ENVIRONMENT = re.compile(r"(train|test)(?:_memory)?/(\d{6,9})", re.ASCII)
 _TAG = re.compile(r"best|milestone-\d{1,9}", re.ASCII)
 _COUNT_LIMIT = 2**62
 
