@@ -101,10 +101,10 @@ def test_the_compared_runs_remembered_and_learned(run_of: Callable[[str, str], P
     kept = memories(run_dir)
     num_envs = 8 + 2 * (job == "images")
     assert len(kept) == num_envs
-    assert sum(bool(array.any()) for array in kept.values()) >= 6
+    assert sum(bool(array.any()) for array in kept.values()) >= 3  # elsewhere an episode begins
     moments = arrays(run_dir, "optimizer")
     names = [name for name in moments if "recurrent" in name and name.endswith("/exp_avg_sq")]
-    assert len(names) == (8 if job == "lstm" else 4)
+    assert len(names) == (4 if job == "images" else 8)  # of each torso
     assert all(moments[name].any() for name in names)
 
 
