@@ -10,7 +10,7 @@ import pytest
 from ppo_mpi import api
 from ppo_mpi.agent import Agent
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.envs.probe_memory import BY_CHANCE, LONGEST, NUM_CUES, QUESTION, SHORTEST
+from ppo_mpi.envs.probe_memory import BY_CHANCE, NUM_CUES, QUESTION, SHORTEST
 from ppo_mpi.modes.evaluate import evaluate_agent
 
 SETTINGS = {
@@ -28,7 +28,7 @@ def learn(comm: Communicator, folder: Path, task: str = "memory", **changed: obj
     return api.load_agent("r", checkpoint_dir=str(folder))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("kind", "sequence_steps"), [("gru", 0), ("lstm", 0), ("gru", 16), ("lstm", 16)]
 )
@@ -49,6 +49,17 @@ def test_who_remembers_answers_right(
     assert agent.act(obs, None, memory).actions.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_sequences_that_are_shorter_than_episodes_begin_with_what_was_remembered(
+    comm: Communicator, shared_tmp_path: Path, kind: str
+):
+    """No gradient reaches a cue from its question, but what reaches the question tells of it."""
+    changed = {"recurrent": kind, "sequence_steps": 4, "total_timesteps": 81_920}
+    agent = learn(comm, shared_tmp_path, **changed)
+    result = evaluate_agent(agent, "train", EPISODES, 1, False, 32, comm)
+    assert result.summary()["mean_return"] > 0.8
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_who_sees_only_the_present_answers_by_chance(
     comm: Communicator, shared_tmp_path: Path, seed: int
@@ -57,15 +68,6 @@ def test_who_sees_only_the_present_answers_by_chance(
     result = evaluate_agent(agent, "train", EPISODES, 1, False, 32, comm)
     spread = np.sqrt(BY_CHANCE * (1 - BY_CHANCE) / EPISODES)
     assert abs(result.summary()["mean_return"] - BY_CHANCE) < 4 * spread
-
-
-def test_who_does_not_learn_through_time_cannot_know_what_to_remember(
-    comm: Communicator, shared_tmp_path: Path
-):
-    """Sequences of one step carry the memory but no gradient to it: what lasts is by chance."""
-    agent = learn(comm, shared_tmp_path, recurrent="gru", sequence_steps=1, total_timesteps=20_480)
-    result = evaluate_agent(agent, "train", EPISODES, 1, False, 32, comm)
-    assert result.summary()["mean_return"] < 0.9
 
 
 def test_memory_is_learned_from_images(comm: Communicator, shared_tmp_path: Path):
@@ -87,7 +89,3 @@ def test_the_value_of_a_constant_reward_is_the_geometric_series_although_episode
         memory = acted.memory
         values.append(acted.values.item())
     assert values == pytest.approx([10.0] * 10, abs=0.3)
-
-
-def test_the_corridor_is_longer_than_the_shortest_sequences():
-    assert LONGEST + 1 < 16
