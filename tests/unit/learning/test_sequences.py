@@ -290,6 +290,23 @@ def test_microbatches_and_threads_do_not_change_the_gradient():
     assert torch.equal(parameters_after(0, Workers(3)), exact)
 
 
+def test_what_stays_on_a_device_is_learned_from_alike_in_every_iteration():
+    """There the batch of an iteration is copied into that of the one before."""
+    found = []
+    for on_device in (False, True):
+        model = model_of(seed=3)
+        collector = collector_of(model, 4)
+        learner = Learner(model, PPO, CONFIG, 9, on_device=on_device)
+        for iteration in range(3):
+            rollout = collector.collect(iteration, True)
+            random = torch.Generator().manual_seed(iteration)
+            advantages = torch.randn(rollout.values.shape, generator=random)
+            batch = Batch(rollout, advantages, advantages + rollout.values)
+            update(learner, batch, tuple(range(6)), iteration, NOW, Communicator())
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(found[0], found[1], atol=1e-3, rtol=1e-2)
+
+
 def test_pieces_of_a_rollout_without_memory_are_samples():
     rollout = collector_of(model_of(), 4).collect(0, True)
     samples = torch.arange(10)
