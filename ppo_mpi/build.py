@@ -30,6 +30,7 @@ from ppo_mpi.rewards.learner import RewardLearner
 from ppo_mpi.rewards.making import make_reward_learner
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.stepping import Resources, make_actor, make_parts
+from ppo_mpi.storage.logger import EpisodeRecord
 from ppo_mpi.suites import make_envs
 
 
@@ -81,6 +82,11 @@ class Run:
     def actors(self) -> list[Actor]:
         """The training actor, then the test actor if there is one."""
         return [self.collector.actor] + ([self.test_actor] if self.test_actor else [])
+
+    @property
+    def episodes(self) -> list[EpisodeRecord]:
+        """Those of this rank that ended in the last rollout."""
+        return [record for actor in self.actors for record in actor.episodes]
 
     @property
     def reward_models(self) -> list[RewardModel]:
@@ -212,7 +218,9 @@ def build_run(
     rewarder = make_reward_learner(config, envs, learner, comm, resources.on_gpu)  # collective
     return Run(
         learner=learner,
-        collector=Collector(actor, config.rollout_steps, rewarder is not None),
+        collector=Collector(
+            actor, config.rollout_steps, rewarder is not None, learning.sequence_steps
+        ),
         test_actor=test_actor,
         reward_normalizer=RewardNormalizer(
             len(envs.indices), learning.reward_discount, learning.reward_clip
@@ -257,7 +265,7 @@ def make_learner(
         config.job.seed,
         workers,
         on_device=resources.on_gpu,
-        record=resources.record,
+        record=resources.record and not model.memory_size,  # sequences differ in their lengths
     )
     before = chosen.get("microbatch_size")
     learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ppo_mpi.envs import probe_corridor
+from ppo_mpi.envs import probe_corridor, probe_memory
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.probe_tasks import COLORS, SPACE_TASKS, ProbeTask
 from ppo_mpi.envs.spaces import clipped
@@ -109,7 +109,7 @@ def make_envs(
     """Make the probe environments that have these whole-job indices.
 
     Args:
-        task: one of ``TASKS``, or of ``probe_corridor.SPECS``.
+        task: one of ``TASKS``, or of the ``SPECS`` of probe_corridor.py and probe_memory.py.
         indices: whole-job numbers of the environments, may be empty.
         seed: the job's seed.
         stream: what the environments are for.
@@ -120,13 +120,16 @@ def make_envs(
     Raises:
         ConfigError: there is no such task, or an option was given.
     """
-    if task not in TASKS and task not in probe_corridor.SPECS:
-        raise ConfigError(unknown_name("probe", task, [*TASKS, *probe_corridor.SPECS]))
+    known = [*TASKS, *probe_corridor.SPECS, *probe_memory.SPECS]
+    if task not in known:
+        raise ConfigError(unknown_name("probe", task, known))
     given = {k: value for k, value in options.items() if value and k != "restart_failed"}
     if given:
         raise ConfigError(f"probe:{task} has no options, got {given}; leave them out")
     if task in probe_corridor.SPECS:
         return probe_corridor.CorridorEnvs(task, indices)
+    if task in probe_memory.SPECS:
+        return probe_memory.MemoryEnvs(task, indices, seed, stream)
     return ProbeEnvs(task, indices, seed, stream)
 
 

@@ -1,7 +1,8 @@
 """Evaluation: whole episodes, each with a level and random streams of its own.
 
 Which episodes are played is fixed beforehand, so that short ones are not favored, and neither the
-number of ranks nor that of environments changes the result. Axes: B environments on this rank.
+number of ranks nor that of environments changes the result. Axes: B environments on this rank; S
+numbers that the policy remembers of an episode.
 """
 
 from __future__ import annotations
@@ -73,13 +74,14 @@ def play_episodes(
     noise = [generator(seed, "evaluate:actions", own[0]) for own in numbers]
     obs = begin_episodes(agent, envs, numbers, levels, seed)
     returns, lengths = np.zeros(num_slots), np.zeros(num_slots, int)
-    active = list(range(num_slots))
+    active, memory = list(range(num_slots)), agent.no_memory(num_slots)
     played = []
     while active:
         heart.beat(EVALUATING)
         STOP.check_grace()
         draws = None if greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
-        result = envs.step(act_for(agent, obs, active, draws))
+        result = envs.step(act_for(agent, obs, active, draws, memory))
+        memory[result.terminated | result.truncated] = 0.0
         obs = result.obs
         check_finite(result, envs.obs_spec, active, agent.config.environment.env)
         returns += result.rewards
@@ -150,28 +152,53 @@ def check_finite(result: StepResult, spec: ObservationSpec, active: list[int], e
 
 
 def act_for(
-    agent: Agent, obs: np.ndarray, active: list[int], noise: np.ndarray | None
+    agent: Agent,
+    obs: np.ndarray,
+    active: list[int],
+    noise: np.ndarray | None,
+    memory: np.ndarray,
 ) -> np.ndarray:
-    """Return actions for [B, ...] observations; zeros where nobody plays any more."""
-    actions = act_in_rows(agent, obs[active], noise)
+    """Return actions for [B, ...] observations; zeros where nobody plays any more.
+
+    What the agent remembers, ``memory`` [B, S], is changed in place.
+    """
+    own = memory[active]
+    actions = act_in_rows(agent, obs[active], noise, own)
+    memory[active] = own
     all_actions = np.zeros((len(obs), *actions.shape[1:]), actions.dtype)
     all_actions[active] = actions
     return all_actions
 
 
-def act_in_rows(agent: Agent, obs: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
-    """Return actions for [B, ...] observations, ``ROWS`` at a time, the last ones padded."""
+def act_in_rows(
+    agent: Agent, obs: np.ndarray, noise: np.ndarray | None, memory: np.ndarray | None = None
+) -> np.ndarray:
+    """Return actions for [B, ...] observations, ``ROWS`` at a time, the last ones padded.
+
+    Args:
+        agent: who acts.
+        obs: raw.
+        noise: [B, K] to sample; None takes the most likely actions.
+        memory: [B, S] float32, changed in place; may be left out where nothing is remembered.
+    """
     actions = []
     for start in range(0, len(obs), ROWS):
-        part = obs[start : start + ROWS]
-        padded = np.zeros((ROWS, *obs.shape[1:]), obs.dtype)
-        padded[: len(part)] = part
-        numbers = None
-        if noise is not None:
-            numbers = np.zeros((ROWS, noise.shape[1]))
-            numbers[: len(part)] = noise[start : start + ROWS]
-        actions.append(agent.act(padded, numbers).actions[: len(part)])
+        rows = slice(start, start + ROWS)
+        num = len(obs[rows])
+        numbers = None if noise is None else _in_rows(noise[rows])
+        known = None if memory is None else _in_rows(memory[rows])
+        acted = agent.act(_in_rows(obs[rows]), numbers, known)
+        actions.append(acted.actions[:num])
+        if memory is not None:
+            memory[rows] = acted.memory[:num]
     return np.concatenate(actions)
+
+
+def _in_rows(part: np.ndarray) -> np.ndarray:
+    """Return [ROWS, ...]: at most as many rows [n, ...], and zeros."""
+    padded = np.zeros((ROWS, *part.shape[1:]), part.dtype)
+    padded[: len(part)] = part
+    return padded
 
 
 def evaluate_agent(

@@ -1,6 +1,7 @@
 """An agent, or a person, playing episodes one step at a time for people to watch.
 
-Axes: B environments that act at once; K random numbers behind one action; H, W, C image.
+Axes: B environments that act at once; K random numbers behind one action; H, W, C image; S numbers
+that the policy remembers of an episode.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ class Player:
         self._episode, self._next = next(episodes), next(episodes, None)
         self._assign(self._episode)
         self._obs = self._envs.reset()
+        self.memory: np.ndarray
+        """[1, S] float32, what the agent remembers of this episode; whoever acts keeps it."""
         self._view: View
         self._noise: np.ndarray
         self._begin()
@@ -173,6 +176,7 @@ class Player:
     def _begin(self) -> None:
         """Show the episode that the environment has just begun, and prepare the one after it."""
         self._noise = np.empty((0, 0))
+        self.memory = self._agent.no_memory(1)
         self._view = View(
             self._envs.render()[0].copy(), self._seen(), int(self._envs.levels[0]),
             self._episode, 0.0, 0, False,
@@ -211,8 +215,11 @@ def advance(
     if not acting:
         return
     noise = None if greedy else np.stack([player.noise() for player in acting])
-    actions = act_in_rows(agent, np.concatenate([player.obs for player in acting]), noise)
-    for player, action in zip(acting, actions, strict=True):
+    memory = np.concatenate([player.memory for player in acting])
+    obs = np.concatenate([player.obs for player in acting])
+    actions = act_in_rows(agent, obs, noise, memory)
+    for i, (player, action) in enumerate(zip(acting, actions, strict=True)):
+        player.memory = memory[i : i + 1]
         player.step(action if human_action is None else np.int64(human_action))
 
 

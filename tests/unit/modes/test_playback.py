@@ -84,11 +84,14 @@ class DiceAgent:
         assert render
         return ClockEnvs()
 
-    def act(self, obs: np.ndarray, noise: np.ndarray | None) -> SimpleNamespace:
+    def no_memory(self, num: int) -> np.ndarray:
+        return np.zeros((num, 0), np.float32)
+
+    def act(self, obs: np.ndarray, noise: np.ndarray | None, memory: np.ndarray) -> SimpleNamespace:
         actions = (
             np.ones(len(obs), np.int64) if noise is None else (4 * noise[:, 0]).astype(np.int64)
         )
-        return SimpleNamespace(actions=actions)
+        return SimpleNamespace(actions=actions, memory=memory)
 
     def assign(self, envs: VecEnvs, slot: int, episode: int, levels: str, seed: int) -> None:
         envs.assign(slot, stream_seed(seed, "episode", episode), None)
