@@ -1,10 +1,11 @@
-"""How MuJoCo draws: on a machine without a display, and always in the same thread.
+"""How MuJoCo draws: on a machine without a display, always in the same thread, until the exit.
 
 Training on numbers chooses nothing: a choice that does not work would break ``import mujoco``.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes.util
 import functools
 import os
@@ -79,6 +80,38 @@ def _serve(requests: Requests) -> None:
         except BaseException as error:  # it belongs to who asked
             asked.set_exception(error)
         del asked, function, arguments  # else they would live until the next request
+
+
+def close_at_exit(owner: object, close: Callable[[], Any]) -> None:
+    """Have something that has drawn closed when the process ends, unless it is closed before.
+
+    dm_control and MuJoCo each have a handler that ends the process's one display, registered when
+    each is first used. What either draws with then can no longer be freed, so one handler closes
+    everything before: it is registered anew, behind theirs, whenever something has drawn.
+
+    Args:
+        owner: what has drawn.
+        close: closes it, in the thread that draws.
+    """
+    _open()[id(owner)] = close
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
+def is_closed(owner: object) -> None:
+    """Forget what is closed by its owner."""
+    _open().pop(id(owner), None)
+
+
+@functools.cache
+def _open() -> dict[int, Callable[[], Any]]:
+    """Return what has drawn and is not closed: its id -> what closes it, and keeps it alive."""
+    return {}
+
+
+def _close_all() -> None:
+    while _open():
+        _open().popitem()[1]()
 
 
 def _tell_dm_control(render: Any) -> None:
