@@ -17,7 +17,7 @@ from ppo_mpi.envs.atari_options import AtariOptions, import_ale, parse_options
 from ppo_mpi.envs.atari_state import SavedGame
 from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
 from ppo_mpi.envs.procgen_trial import survives
-from ppo_mpi.errors import CheckpointError
+from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import stream_seed
 
 TRAINING_STREAMS = ("train", "test")
@@ -43,8 +43,8 @@ def make_envs(
         seed: the job's seed.
         stream: what the environments are for; each purpose has random streams of its own.
         render: whether ``render`` will be called.
-        options: the fields of ``AtariConfig``, and ``num_threads`` to step games with (0: the
-            calling thread alone).
+        options: the fields of ``AtariConfig``, ``env_kwargs`` (see ``arguments.ATARI``) as
+            "key=value" strings, and ``num_threads`` to step games with (0: the calling thread).
 
     Raises:
         ConfigError: a value is out of its range, or contradicts the name or another.
@@ -61,10 +61,23 @@ def make_envs(
 
 
 def make_discrete(options: AtariOptions) -> Discrete:
-    """Return the game's actions."""
+    """Return the game's actions.
+
+    Raises:
+        ConfigError: the game has not the mode or the difficulty that the options name.
+    """
     ale_py = import_ale()
     ale = ale_py.ALEInterface()
     ale.loadROM(ale_py.roms.get_rom_path(options.rom))
+    for name, value, there in (
+        ("mode", options.mode, ale.getAvailableModes()),
+        ("difficulty", options.difficulty, ale.getAvailableDifficulties()),
+    ):
+        if value is not None and value not in there:
+            raise ConfigError(
+                f"env_kwargs='{name}={value}': {options.rom} has no such {name}; use one of "
+                f"{', '.join(map(str, there))}"
+            )
     return Discrete(len(actions_of(ale, options.config.full_action_space)))
 
 
@@ -144,7 +157,7 @@ class AtariEnvs(VecEnvs):
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, its random stream and frames included."""
         return [
-            atari_state.pack(game.save(), self._options.rom, next_seed)
+            atari_state.pack(game.save(), self._options.rom, next_seed, self._options.arguments)
             for game, next_seed in zip(self._games, self._next_seeds, strict=True)
         ]
 
@@ -163,10 +176,11 @@ class AtariEnvs(VecEnvs):
             raise CheckpointError(
                 f"{len(states)} saved environments do not fit {len(self._games)} slots"
             )
+        rom = self._options.rom
         checked = [
             None
             if state is None
-            else atari_state.unpack(state, game.save(), self._options.rom, index)
+            else atari_state.unpack(state, game.save(), rom, index, self._options.arguments)
             for state, game, index in zip(states, self._games, self.indices, strict=True)
         ]
         self._try([(game, found[0]) for game, found in zip(self._games, checked, strict=True)

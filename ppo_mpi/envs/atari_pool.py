@@ -36,6 +36,7 @@ def check_pool_options(options: AtariOptions) -> None:
         "stack_skipped_frames=true": config.stack_skipped_frames,
         "noop_max=0": not config.noop_max,  # it would end the process
     }
+    unknown |= {f"env_kwargs {name}={value}": True for name, value in options.arguments.items()}
     for what, is_asked in unknown.items():
         if is_asked:
             raise ConfigError(f"atari_engine=envpool does not know {what}; use atari_engine=python")

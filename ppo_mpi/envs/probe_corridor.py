@@ -37,10 +37,10 @@ SPECS = {
 class CorridorEnvs(VecEnvs):
     """Corridors side by side. Nothing in them is random, so they need no seeds."""
 
-    def __init__(self, task: str, indices: Sequence[int]) -> None:
+    def __init__(self, task: str, indices: Sequence[int], max_steps: int = MAX_STEPS) -> None:
         self.indices = tuple(indices)
         self.obs_spec, self.action_spec = SPECS[task], Discrete(NUM_DOORS)
-        self._task = task
+        self._task, self._max_steps = task, max_steps
         self._rooms = np.zeros(len(self.indices), np.int64)
         self._steps = np.zeros(len(self.indices), np.int64)
 
@@ -56,7 +56,7 @@ class CorridorEnvs(VecEnvs):
         self._rooms = np.where(is_right, self._rooms + 1, 0)
         self._steps += 1
         terminated = self._rooms == NUM_ROOMS - 1
-        truncated = (self._steps >= MAX_STEPS) & ~terminated
+        truncated = (self._steps >= self._max_steps) & ~terminated
         seen = self.observe()
         final_obs, last_obs = (
             {slot: seen[slot] for slot in np.flatnonzero(ended).tolist()}
@@ -124,7 +124,7 @@ class CorridorEnvs(VecEnvs):
             raise CheckpointError(f"{whose} is damaged: {type(error).__name__} {error}") from error
         if name != self._task:
             raise CheckpointError(f"{whose} is one of probe:{name}, not of probe:{self._task}")
-        if not (0 <= room < NUM_ROOMS - 1 and 0 <= steps < MAX_STEPS):
+        if not (0 <= room < NUM_ROOMS - 1 and 0 <= steps < self._max_steps):
             raise CheckpointError(f"{whose} is damaged: room {room} after {steps} steps")
         return room, steps
 

@@ -55,7 +55,8 @@ def make_envs(
         seed: the job's seed.
         stream: what the environments are for; each purpose has levels of its own.
         render: whether ``render`` will be called.
-        options: the fields of ``config.ProcgenConfig``, and ``num_threads`` (0).
+        options: the fields of ``config.ProcgenConfig``, ``env_kwargs`` (see ``arguments.PROCGEN``)
+            as "key=value" strings, and ``num_threads`` (0).
 
     Raises:
         ConfigError: the game does not have what the options ask for.
