@@ -161,6 +161,10 @@ class AtariEnvs(VecEnvs):
             for game, next_seed in zip(self._games, self._next_seeds, strict=True)
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._checked(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
@@ -172,21 +176,8 @@ class AtariEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another game or other settings.
         """
-        if len(states) != len(self._games):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self._games)} slots"
-            )
-        rom = self._options.rom
-        checked = [
-            None
-            if state is None
-            else atari_state.unpack(state, game.save(), rom, index, self._options.arguments)
-            for state, game, index in zip(states, self._games, self.indices, strict=True)
-        ]
-        self._try([(game, found[0]) for game, found in zip(self._games, checked, strict=True)
-                   if found is not None])  # fmt: skip
         fresh = []
-        for slot, found in enumerate(checked):
+        for slot, found in enumerate(self._checked(states)):
             if found is None:
                 if iteration:
                     stream = f"{self._stream}:reset:{iteration}"
@@ -228,6 +219,23 @@ class AtariEnvs(VecEnvs):
         self._games[slot].begin(self._next_seeds[slot])
         self._next_seeds[slot] = None
         self._games[slot].show(self._obs[slot])
+
+    def _checked(self, states: Sequence[bytes | None]) -> list[tuple[SavedGame, int | None] | None]:
+        """Return the games and the seeds of their next episodes, tried in a child process."""
+        if len(states) != len(self._games):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._games)} slots"
+            )
+        rom = self._options.rom
+        checked = [
+            None
+            if state is None
+            else atari_state.unpack(state, game.save(), rom, index, self._options.arguments)
+            for state, game, index in zip(states, self._games, self.indices, strict=True)
+        ]
+        self._try([(game, found[0]) for game, found in zip(self._games, checked, strict=True)
+                   if found is not None])  # fmt: skip
+        return checked
 
     def _try(self, saved: Sequence[tuple[Game, SavedGame]]) -> None:
         """Let a child process go on from saved games first.

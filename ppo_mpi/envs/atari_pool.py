@@ -126,6 +126,14 @@ class PoolEnvs(VecEnvs):
         """Return None for every slot: EnvPool cannot save a game."""
         return [None] * len(self.indices)
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        if len(states) != len(self.indices) or any(state is not None for state in states):
+            raise CheckpointError(
+                f"the {len(states)} saved environments are not {len(self.indices)} of EnvPool's, "
+                "which cannot be saved"
+            )
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Begin a fresh episode in every slot; return all slots.
 
@@ -136,11 +144,7 @@ class PoolEnvs(VecEnvs):
         Raises:
             CheckpointError: there is a state.
         """
-        if len(states) != len(self.indices) or any(state is not None for state in states):
-            raise CheckpointError(
-                f"the {len(states)} saved environments are not {len(self.indices)} of EnvPool's, "
-                "which cannot be saved"
-            )
+        self.check_states(states)
         if iteration:
             self._pool.close()
             self._pool = self._make(f"{self._stream}:reset:{iteration}")

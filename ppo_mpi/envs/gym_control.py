@@ -204,6 +204,10 @@ class GymEnvs(VecEnvs):
             for slot, env in enumerate(self._envs)
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._parsed(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
@@ -215,18 +219,8 @@ class GymEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
         """
-        if len(states) != len(self._envs):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self._envs)} slots"
-            )
-        checked = [
-            None
-            if state is None
-            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
-            for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
-        ]
         fresh = []
-        for slot, saved in enumerate(checked):
+        for slot, saved in enumerate(self._parsed(states)):
             if saved is None and iteration:
                 stream = f"{self._stream}:reset:{iteration}"
                 self._next_seeds[slot] = stream_seed(self._seed, stream, self.indices[slot])
@@ -250,6 +244,18 @@ class GymEnvs(VecEnvs):
         """Free the environments."""
         for env in self._envs:
             _drawn(env, env.close)
+
+    def _parsed(self, states: Sequence[bytes | None]) -> list[gym_state.SavedEnv | None]:
+        if len(states) != len(self._envs):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._envs)} slots"
+            )
+        return [
+            None
+            if state is None
+            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
+            for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
+        ]
 
     def _begin_episode(self, slot: int) -> None:
         begun = FAILED

@@ -97,23 +97,29 @@ class CorridorEnvs(VecEnvs):
             for room, steps in pairs
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._all_parsed(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
         """
+        for slot, (room, steps) in enumerate(self._all_parsed(states)):
+            self._rooms[slot], self._steps[slot] = room, steps
+        return [slot for slot, state in enumerate(states) if state is None]
+
+    def _all_parsed(self, states: Sequence[bytes | None]) -> list[tuple[int, int]]:
         if len(states) != len(self.indices):
             raise CheckpointError(
                 f"{len(states)} saved environments do not fit {len(self.indices)} slots"
             )
-        restored = [
+        return [
             (0, 0) if state is None else self._parsed(state, index)
             for state, index in zip(states, self.indices, strict=True)
         ]
-        for slot, (room, steps) in enumerate(restored):
-            self._rooms[slot], self._steps[slot] = room, steps
-        return [slot for slot, state in enumerate(states) if state is None]
 
     def _parsed(self, state: bytes, index: int) -> tuple[int, int]:
         whose = f"the saved state of environment {index}"
