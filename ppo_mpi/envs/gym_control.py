@@ -312,4 +312,6 @@ class GymEnvs(VecEnvs):
 
 def _drawn(env: Any, function: Callable[[], Any]) -> Any:
     """Call ``render`` or ``close`` of an environment, in the thread that draws if MuJoCo does."""
-    return draw(function) if hasattr(env.unwrapped, "mujoco_renderer") else function()
+    inner = env.unwrapped
+    by_mujoco = isinstance(inner, gym_state.Shell) and inner.draws_by_mujoco
+    return draw(function) if by_mujoco or hasattr(inner, "mujoco_renderer") else function()
