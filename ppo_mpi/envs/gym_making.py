@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ppo_mpi.envs.mujoco_rendering import choose_renderer
+from ppo_mpi.envs.mujoco_rendering import choose_renderer, prepare_to_draw
 from ppo_mpi.envs.silence import hush_mujoco
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
@@ -81,7 +81,10 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
         hush_mujoco()
     with quiet():
         try:
-            return gymnasium.make(env_id, disable_env_checker=True, **arguments)
+            env = gymnasium.make(env_id, disable_env_checker=True, **arguments)
+            if render:  # one of the user's, too
+                prepare_to_draw(env, env_id)
+            return env
         except (error_types.NameNotFound, error_types.NamespaceNotFound) as error:
             message = unknown_name("Gymnasium environment", env_id, gymnasium.registry)
             raise ConfigError(message) from error
