@@ -14,6 +14,7 @@ from ppo_mpi.envs.mujoco_rendering import choose_renderer, prepare_to_draw
 from ppo_mpi.envs.silence import hush_mujoco
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
+from ppo_mpi.settings.atari_names import looks_like_atari
 
 # Part of an environment's module -> the extra of this package that installs what it needs.
 EXTRAS = {
@@ -63,7 +64,8 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
 
     Raises:
         ConfigError: the id is unknown or out of use, or an argument does not fit.
-        MissingPackageError: Gymnasium itself or what the environment needs is not installed.
+        MissingPackageError: Gymnasium itself, the emulator of an Atari game, or what else the
+            environment needs is not installed.
     """
     try:
         import gymnasium
@@ -72,6 +74,10 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
             f'{env_id} needs gymnasium ({error}): pip install "ppo_mpi[classic]"'
         ) from error
     arguments = {**env_kwargs, "render_mode": "rgb_array"} if render else dict(env_kwargs)
+    if env_id not in gymnasium.registry and looks_like_atari(env_id):
+        from ppo_mpi.envs.atari_options import import_ale
+
+        import_ale()  # which registers them
     error_types = gymnasium.error
     spec = gymnasium.registry.get(env_id)
     is_mujoco = "mujoco" in str(spec and spec.entry_point)

@@ -181,6 +181,21 @@ class TestAtari:
                        "gym_reset_return_info"}  # fmt: skip
         assert fields - of_the_pool <= known
 
+    def test_gym_in_front_takes_gymnasiums_environment_with_its_own_arguments(self) -> None:
+        """As the messages for arguments say that are not known here."""
+        code = (
+            "from ppo_mpi.config import TrainConfig, with_values\n"
+            "from ppo_mpi.suites import make_envs\n"
+            "given = {'env': 'gym:ALE/Pong-v5', 'env_kwargs': ('continuous=true', 'frameskip=2')}\n"
+            "envs = make_envs(with_values(TrainConfig(), given), [0], 3, 'train')\n"
+            "print(envs.reset().shape, len(envs.action_spec.low))\n"
+        )
+        done = subprocess.run(  # where nothing has registered the games yet
+            [sys.executable, "-c", code], text=True, capture_output=True, check=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert done.stdout == "(1, 210, 160, 3) 3\n"
+
     def test_a_run_keeps_them_and_what_goes_on_checks_them(self, tmp_path: Path) -> None:
         train = ["train", "atari:Breakout", "--num-envs", "2", "--rollout-timesteps", "16",
                  "--num-minibatches", "2", "--display", "off", "--checkpoint-dir", "runs",
