@@ -205,6 +205,10 @@ class GymEnvs(VecEnvs):
             for slot, env in enumerate(self._envs)
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._parsed(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
@@ -216,18 +220,8 @@ class GymEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
         """
-        if len(states) != len(self._envs):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self._envs)} slots"
-            )
-        checked = [
-            None
-            if state is None
-            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
-            for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
-        ]
         fresh = []
-        for slot, saved in enumerate(checked):
+        for slot, saved in enumerate(self._parsed(states)):
             if saved is None and iteration:
                 stream = f"{self._stream}:reset:{iteration}"
                 self._next_seeds[slot] = stream_seed(self._seed, stream, self.indices[slot])
@@ -251,6 +245,18 @@ class GymEnvs(VecEnvs):
         """Free the environments."""
         for env in self._envs:
             _close(env)
+
+    def _parsed(self, states: Sequence[bytes | None]) -> list[gym_state.SavedEnv | None]:
+        if len(states) != len(self._envs):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._envs)} slots"
+            )
+        return [
+            None
+            if state is None
+            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
+            for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
+        ]
 
     def _begin_episode(self, slot: int) -> None:
         begun = FAILED
@@ -323,4 +329,6 @@ def _close(env: Any) -> None:
 
 
 def _draws_by_mujoco(env: Any) -> bool:
-    return hasattr(env.unwrapped, "mujoco_renderer")
+    inner = env.unwrapped
+    by_shell = isinstance(inner, gym_state.Shell) and inner.draws_by_mujoco
+    return by_shell or hasattr(inner, "mujoco_renderer")

@@ -50,6 +50,20 @@ def choose_renderer(env_id: str) -> None:
     _tell_dm_control(sys.modules.get("dm_control._render"))
 
 
+def prepare_to_draw(env: Any, env_id: str) -> None:
+    """Choose what draws, if MuJoCo draws an environment that has been made; else do nothing.
+
+    Args:
+        env: of Gymnasium, with its wrappers.
+        env_id: what it is called, for the message.
+
+    Raises:
+        MissingPackageError: there is no library that draws into memory.
+    """
+    if hasattr(env.unwrapped, "mujoco_renderer"):
+        choose_renderer(env_id)
+
+
 def draw(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function that draws, or that frees what draws, and return what it returns.
 

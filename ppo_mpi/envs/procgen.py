@@ -55,7 +55,8 @@ def make_envs(
         seed: the job's seed.
         stream: what the environments are for; each purpose has levels of its own.
         render: whether ``render`` will be called.
-        options: the fields of ``config.ProcgenConfig``, and ``num_threads`` (0).
+        options: the fields of ``config.ProcgenConfig``, ``env_kwargs`` (see ``arguments.PROCGEN``)
+            as "key=value" strings, and ``num_threads`` (0).
 
     Raises:
         ConfigError: the game does not have what the options ask for.
@@ -165,6 +166,10 @@ class ProcgenEnvs(VecEnvs):
         """Return each slot's whole state, its stream of levels included."""
         return [procgen_state.seal(self._get(slot)) for slot in range(len(self.indices))]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._checked_states(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave, from whatever slot of whatever vector.
 
@@ -173,16 +178,8 @@ class ProcgenEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another game or other options.
         """
-        if len(states) != len(self.indices):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
-            )
-        checked = [
-            None if state is None else self._checked(slot, state)
-            for slot, state in enumerate(states)
-        ]
+        checked = self._checked_states(states)
         fresh = [slot for slot, state in enumerate(checked) if state is None]
-        self._try({slot: state for slot, state in enumerate(checked) if state is not None})
         if fresh:
             self._begin_episodes(fresh)
         for slot, state in enumerate(checked):
@@ -244,6 +241,19 @@ class ProcgenEnvs(VecEnvs):
 
     def _put(self, slot: int, state: bytes) -> None:
         self._engine.call_c_func("set_state", slot, state, len(state))
+
+    def _checked_states(self, states: Sequence[bytes | None]) -> list[bytes | None]:
+        """Return the states as the engine takes them, tried in a child process."""
+        if len(states) != len(self.indices):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
+            )
+        checked = [
+            None if state is None else self._checked(slot, state)
+            for slot, state in enumerate(states)
+        ]
+        self._try({slot: state for slot, state in enumerate(checked) if state is not None})
+        return checked
 
     def _checked(self, slot: int, sealed: bytes) -> bytes:
         """Return the state as the engine takes it in this slot."""
