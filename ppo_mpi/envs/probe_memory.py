@@ -115,28 +115,34 @@ class MemoryEnvs(VecEnvs):
             for slot in self._slots
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._all_parsed(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
         """
-        if len(states) != len(self.indices):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
-            )
-        restored = [
-            None if state is None else self._parsed(state, index)
-            for state, index in zip(states, self.indices, strict=True)
-        ]
         fresh = []
-        for position, slot in enumerate(restored):
+        for position, slot in enumerate(self._all_parsed(states)):
             if slot is not None:
                 self._slots[position] = slot
             else:
                 _begin(self._slots[position])
                 fresh.append(position)
         return fresh
+
+    def _all_parsed(self, states: Sequence[bytes | None]) -> list[_Slot | None]:
+        if len(states) != len(self.indices):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
+            )
+        return [
+            None if state is None else self._parsed(state, index)
+            for state, index in zip(states, self.indices, strict=True)
+        ]
 
     def _parsed(self, state: bytes, index: int) -> _Slot:
         whose = f"the saved state of environment {index}"

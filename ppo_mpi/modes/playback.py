@@ -20,6 +20,7 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PlayConfig, RecordConfig
 from ppo_mpi.modes.drawing import as_picture
 from ppo_mpi.modes.evaluate import act_in_rows
+from ppo_mpi.registry import split_env_name
 
 HOLD_SECONDS = 0.6
 """How long the last picture of an episode stands still, with the final return in the caption."""
@@ -54,7 +55,8 @@ class View:
     frame: np.ndarray
     """[H, W, 3] uint8, the suite's human view."""
     obs: np.ndarray
-    """What the agent saw at that moment; of several parts the first picture."""
+    """What the agent saw at that moment; of several parts the first picture, of several frames the
+    newest."""
     level: int
     """The level; -1 where the suite has none."""
     episode: int
@@ -168,7 +170,7 @@ class Player:
         self._envs.close()
 
     def _seen(self) -> np.ndarray:
-        return self._envs.obs_spec.picture(self._obs[0]).copy()
+        return newest_frame(self._agent, self._envs.obs_spec.picture(self._obs[0])).copy()
 
     def _assign(self, episode: int) -> None:
         self._agent.assign(self._envs, 0, episode, self._levels, self._seed)
@@ -221,6 +223,22 @@ def advance(
     for i, (player, action) in enumerate(zip(acting, actions, strict=True)):
         player.memory = memory[i : i + 1]
         player.step(action if human_action is None else np.int64(human_action))
+
+
+def newest_frame(agent: Agent, obs: np.ndarray) -> np.ndarray:
+    """Return the newest of the frames that Atari's environments stack.
+
+    Args:
+        agent: who sees them.
+        obs: [H, W, C] uint8, or anything else, which is returned as it is.
+
+    Returns:
+        [H, W, 1] uint8, or [H, W, 3] where frames are in color.
+    """
+    is_atari = split_env_name(agent.config.environment.env)[0] == "atari"
+    if not is_atari or obs.ndim != 3:
+        return obs
+    return obs[:, :, -1 if agent.config.atari.grayscale else -3 :]
 
 
 def agent_picture(view: View) -> np.ndarray:
