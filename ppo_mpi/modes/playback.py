@@ -18,8 +18,8 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PlayConfig, RecordConfig
+from ppo_mpi.modes.acting import act_in_rows
 from ppo_mpi.modes.drawing import as_picture
-from ppo_mpi.modes.evaluate import act_in_rows
 from ppo_mpi.registry import split_env_name
 
 HOLD_SECONDS = 0.6

@@ -14,7 +14,8 @@ from ppo_mpi.build import Run, build_run, make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError, ConfigError
-from ppo_mpi.modes.evaluate import act_in_rows, evaluate_agent
+from ppo_mpi.modes.acting import act_in_rows
+from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.playback import Player, advance
 from ppo_mpi.modes.train import run_iteration
 from ppo_mpi.snapshot import restore, snapshot_of, state_of
