@@ -115,7 +115,7 @@ def measure(config: Any, iterations: int, warmup: int) -> tuple[dict[str, float]
     clock.put(actor, "_outputs", "acting")
     clock.put(run.collector, "collect", "collect")
     clock.put(phases, "make_batch", "batch")
-    clock.put(train, "update", "update")
+    clock.put(phases, "update", "update")
     clock.put(update, "optimizer_step", "steps")
     clock.put(comm, "average_gradients", "average")
     clock.put(learner.gradients, "clip_norm", "clip")

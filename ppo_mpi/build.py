@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ppo_mpi.algorithms.ppg import PhasicLearner, make_phasic_learner, policy_learning
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
@@ -30,6 +31,7 @@ from ppo_mpi.rewards.learner import RewardLearner
 from ppo_mpi.rewards.making import make_reward_learner
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.stepping import Resources, make_actor, make_parts
+from ppo_mpi.storage.logger import EpisodeRecord
 from ppo_mpi.suites import make_envs
 
 
@@ -50,6 +52,8 @@ class Progress:
     """What precision=auto chose, float32 or bfloat16; it stays as the run goes on elsewhere."""
     microbatch_size: int = 0
     """What was measured to be fastest, or asked for; likewise. 0 = a rank's share at once."""
+    phase_rollouts: int = 0
+    """Rollouts that the next auxiliary phase already has, in a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Run:
     """Of all rewards that were learned from; None if no clip is made of it."""
     rewarder: RewardLearner | None = None
     """Curiosity; None if the environment's rewards are all."""
+    phasic: PhasicLearner | None = None
+    """Phasic policy gradient's phases; None for other algorithms."""
 
     @property
     def model(self) -> ActorCritic:
@@ -77,6 +83,11 @@ class Run:
     def actors(self) -> list[Actor]:
         """The training actor, then the test actor if there is one."""
         return [self.collector.actor] + ([self.test_actor] if self.test_actor else [])
+
+    @property
+    def episodes(self) -> list[EpisodeRecord]:
+        """Those of this rank that ended in the last rollout."""
+        return [record for actor in self.actors for record in actor.episodes]
 
     @property
     def reward_models(self) -> list[RewardModel]:
@@ -106,7 +117,13 @@ def make_model(
     precision = choose_precision(asked, envs.obs_spec.has_images, device)
     torch.manual_seed(stream_seed(config.job.seed, "parameters"))
     model = ActorCritic(
-        envs.obs_spec, envs.action_spec, config.network, precision, config.learning.normalize_values
+        envs.obs_spec,
+        envs.action_spec,
+        config.network,
+        precision,
+        config.learning.normalize_values,
+        aux_head=config.has_aux_head,
+        detach_values=config.detaches_values,
     )
     return model.to(device)
 
@@ -204,7 +221,9 @@ def build_run(
     rewarder = make_reward_learner(config, envs, learner, comm, resources.on_gpu)  # collective
     return Run(
         learner=learner,
-        collector=Collector(actor, config.rollout_steps, rewarder is not None),
+        collector=Collector(
+            actor, config.rollout_steps, rewarder is not None, learning.sequence_steps
+        ),
         test_actor=test_actor,
         reward_normalizer=RewardNormalizer(
             len(envs.indices), learning.reward_discount, learning.reward_clip
@@ -218,6 +237,7 @@ def build_run(
         ),
         rewarder=rewarder,
         rewards_seen=RewardRange() if learning.bootstrap_clip_dynamic else None,
+        phasic=make_phasic_learner(config, learner, envs.indices),
     )
 
 
@@ -244,11 +264,11 @@ def make_learner(
     learner = Learner(
         model,
         lookup("algorithm", ALGORITHMS, config.learning.algorithm),
-        config.learning,
+        policy_learning(config),
         config.job.seed,
         workers,
         on_device=resources.on_gpu,
-        record=resources.record,
+        record=resources.record and not model.memory_size,  # sequences differ in their lengths
     )
     before = chosen.get("microbatch_size")
     learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective

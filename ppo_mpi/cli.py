@@ -321,7 +321,7 @@ def canonical_env(env: str) -> str:
         return f"{suite}:{task}"
     if suite == "gym" and ":" not in env and not re.search(r"[A-Z]|-v\d+$", task):
         # Gymnasium's own ids have capitals or a version; a word such as coinrn has neither.
-        message = registry.unknown_name("environment", env, registry.PROCGEN_GAMES)
+        message = registry.unknown_name("environment", env, registry.PROCGEN_NAMES)
         raise ConfigError(f"{message}; or a Gymnasium id such as CartPole-v1")
     if suite == "user" and not _is_module(task):
         module = task.partition(":")[0].partition(".")[0]

@@ -8,6 +8,7 @@ share it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,8 +20,10 @@ from ppo_mpi.settings.environment import EnvironmentConfig
 from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
+from ppo_mpi.settings.ppg import PpgConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.settings.rewards import RewardsConfig
+from ppo_mpi.settings.variants import VariantsConfig
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,12 @@ class TrainConfig:
 
     environment: EnvironmentConfig = EnvironmentConfig()
     procgen: ProcgenConfig = ProcgenConfig()
+    variants: VariantsConfig = VariantsConfig()
     atari: AtariConfig = AtariConfig()
     corruption: CorruptionConfig = CorruptionConfig()
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
+    ppg: PpgConfig = PpgConfig()
     rewards: RewardsConfig = RewardsConfig()
     job: RunConfig = RunConfig()
 
@@ -45,6 +50,21 @@ class TrainConfig:
     def num_iterations(self) -> int:
         """Whole iterations within total_timesteps, at least one."""
         return max(1, self.job.total_timesteps // self.learning.rollout_timesteps)
+
+    @property
+    def is_phasic(self) -> bool:
+        """Whether the policy learns in phases, by phasic policy gradient."""
+        return self.learning.algorithm == "ppg"
+
+    @property
+    def has_aux_head(self) -> bool:
+        """Whether the policy's torso has a value head of its own, for an auxiliary phase."""
+        return self.is_phasic and not self.network.shared_torso
+
+    @property
+    def detaches_values(self) -> bool:
+        """Whether values leave the torso that they share with the policy alone."""
+        return self.is_phasic and self.network.shared_torso and self.ppg.detach_values
 
     def share_done(self, iterations: int) -> float:
         """Return the job's progress in [0, 1] after so many iterations, for schedules."""
@@ -76,10 +96,45 @@ class TrainConfig:
                 f"num_minibatches={learning.num_minibatches} is more than "
                 f"rollout_timesteps={learning.rollout_timesteps}; use fewer minibatches"
             )
+        if self.is_phasic and self.ppg.aux_minibatches > learning.rollout_timesteps:
+            raise ConfigError(
+                f"aux_minibatches={self.ppg.aux_minibatches} for each iteration are more than "
+                f"rollout_timesteps={learning.rollout_timesteps}; use fewer"
+            )
         if learning.clip_gradients == "parts" and self.network.shared_torso:
             raise ConfigError(
                 "clip_gradients=parts needs policy and values of their own; use "
                 "shared_torso=false, or clip_gradients=whole"
+            )
+        self._check_sequences()
+
+    def _check_sequences(self) -> None:
+        """Refuse sequences that nobody learns, and minibatches that would have none."""
+        learning, steps = self.learning, self.rollout_steps
+        length = learning.sequence_steps or steps
+        if self.network.recurrent == "none":
+            if learning.sequence_steps:
+                raise ConfigError(
+                    f"sequence_steps={length} has no effect on recurrent=none; use recurrent=gru "
+                    "or recurrent=lstm, or leave it out"
+                )
+            return
+        if self.is_phasic:
+            raise ConfigError(
+                f"recurrent={self.network.recurrent} does not go with algorithm=ppg: its auxiliary "
+                "phase takes samples one by one; use algorithm=ppo, or recurrent=none"
+            )
+        if length > steps:
+            raise ConfigError(
+                f"sequence_steps={length} is longer than the {steps} steps of a rollout "
+                f"(rollout_timesteps / num_envs); use 0 for all of them, or up to {steps}"
+            )
+        num = math.ceil(steps / length) * self.environment.num_envs
+        if learning.num_minibatches > num:
+            raise ConfigError(
+                f"num_minibatches={learning.num_minibatches} is more than the {num} sequences of "
+                "a recurrent policy's rollout, which are dealt as wholes; use fewer minibatches, "
+                "more environments or a smaller sequence_steps"
             )
 
 

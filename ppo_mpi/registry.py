@@ -13,8 +13,10 @@ from typing import Any
 from ppo_mpi.env_names import MUJOCO_V4, single_names, split_name
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings import atari_names
+from ppo_mpi.settings.variant_names import PLAIN_NAMES, VARIANT_GAMES
 
 ALGORITHMS = {
+    "ppg": "ppo_mpi.algorithms.ppg:PPG",
     "ppo": "ppo_mpi.algorithms.ppo:PPO",
 }
 NETWORKS = {
@@ -45,6 +47,8 @@ PROCGEN_GAMES = (
     "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
     "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",
 )  # fmt: skip
+PROCGEN_NAMES = (*PROCGEN_GAMES, *VARIANT_GAMES, *PLAIN_NAMES)
+"""Games, variants of them, and what else the variants are called."""
 
 # The preset that `train ENV` uses when none is named: an exact name first, then its suite.
 DEFAULT_PRESETS = {
@@ -56,6 +60,8 @@ DEFAULT_PRESETS = {
     "gym:HalfCheetah-v5": "halfcheetah",
     "gym:HalfCheetah-v4": "halfcheetah",
     "atari": "atari-ppo",
+    **{f"procgen:{name}": "misgen-easy" for name in VARIANT_GAMES},
+    "procgen:maze_fixed_size": "misgen-hard-500",
     "procgen": "procgen-easy",
     "gym": "gym-control",
     "dmc": "mujoco-ppo",
@@ -129,9 +135,11 @@ def split_env_name(env: str) -> tuple[str, str]:
                 "of one suite: name those of one"
             )
         return suites[0], ",".join(task for _, task in pairs)
-    suite, task = split_name(env, SUITES, PROCGEN_GAMES)
-    if suite == "procgen" and task not in PROCGEN_GAMES:
-        raise ConfigError(unknown_name("Procgen game", task, PROCGEN_GAMES))
+    suite, task = split_name(env, SUITES, PROCGEN_NAMES)
+    if suite == "procgen":
+        if task not in PROCGEN_NAMES:
+            raise ConfigError(unknown_name("Procgen game", task, PROCGEN_NAMES))
+        return suite, PLAIN_NAMES.get(task, task)
     return suite, _atari_task(task) if suite == "atari" else task
 
 

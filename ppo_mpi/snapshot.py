@@ -20,7 +20,9 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RewardRange, RunningMoments
+from ppo_mpi.learning.phase_rollouts import PhaseRollout, phase_states
 from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.memories import loaded_memories, stored_memories
 
 
 def environment_key(split: str, index: int) -> str:
@@ -48,6 +50,7 @@ def tensors_of(run: Run) -> dict[str, dict[str, Tensor]]:
         "reward_model": dict(rewarder.model.state_dict()),
         "reward_optimizer": rewarder.optimizer.tensors(),
     }  # fmt: skip
+    own |= {} if run.phasic is None else run.phasic.tensors()
     return own | {
         "model": dict(run.model.state_dict()),
         "optimizer": run.learner.optimizer.tensors(),
@@ -60,15 +63,21 @@ def tensors_of(run: Run) -> dict[str, dict[str, Tensor]]:
 
 
 def environments_of(run: Run) -> dict[str, bytes]:
-    """Return the states of this rank's environments; without those that cannot be saved."""
-    states = {}
+    """Return the states of this rank's environments, and what is remembered of their episodes.
+
+    Without those that cannot be saved: they begin afresh, with nothing to remember.
+    """
+    states: dict[str, bytes] = {}
     for actor in run.actors:
         if not actor.started:  # there are no episodes yet
             continue
         split, envs = actor.tracker.split, actor.envs
-        for index, state in zip(envs.indices, envs.get_states(), strict=True):
-            if state is not None:
-                states[environment_key(split, index)] = state
+        saved = {
+            i: s for i, s in zip(envs.indices, envs.get_states(), strict=True) if s is not None
+        }
+        states |= {environment_key(split, index): state for index, state in saved.items()}
+        memory = actor.memory[[index in saved for index in envs.indices]].cpu().numpy()
+        states |= stored_memories(split, list(saved), memory)
     return states
 
 
@@ -100,11 +109,24 @@ class Snapshot:
     """This rank's, by their key."""
     entries: dict[str, dict[str, Any]]
     """This rank's, as ``entries_of`` returns them."""
+    phase: tuple[PhaseRollout, ...] = ()
+    """This rank's share of a phase that is under way; empty if checkpoints do not hold it."""
+    phase_indices: tuple[int, ...] = ()
+    """Whole-job indices of its environments."""
+
+    def states(self) -> dict[str, bytes]:
+        """Return all that a checkpoint holds by environment: states, and parts of a phase."""
+        return self.environments | phase_states(self.phase, self.phase_indices)
 
 
 def snapshot_of(run: Run) -> Snapshot:
     """Return everything that shapes the run's future; its tensors change as the run goes on."""
-    return Snapshot(replace(run.progress), tensors_of(run), environments_of(run), entries_of(run))
+    rest = tensors_of(run), environments_of(run), entries_of(run)
+    phasic = run.phasic
+    if phasic is None:
+        return Snapshot(replace(run.progress), *rest)
+    progress = replace(run.progress, phase_rollouts=len(phasic.rollouts))
+    return Snapshot(progress, *rest, phasic.rollouts if phasic.is_saved else (), phasic.indices)
 
 
 def with_own_tensors(snapshot: Snapshot) -> Snapshot:
@@ -159,6 +181,9 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
         if run.rewarder is not None:
             run.rewarder.model.load_state_dict(tensors["reward_model"])
             run.rewarder.optimizer.load_tensors(tensors["reward_optimizer"])
+        if run.phasic is not None:
+            num_envs = len(state["train_episodes"])
+            run.phasic.load(tensors, checkpoint.environments, state["phase_rollouts"], num_envs)
         load_moments(_moments(run), tensors.get("normalizers", {}))
         fresh = _restore_environments(run, checkpoint)
     except (KeyError, RuntimeError) as error:
@@ -206,5 +231,8 @@ def _restore_actor(actor: Actor, checkpoint: Checkpoint) -> list[int]:
         return []  # the first rollout begins the episodes, as in any run
     fresh = actor.envs.set_states(states, checkpoint.state["iteration"])
     actor.tracker.forget(fresh)
+    memory = loaded_memories(split, indices, actor.memory.shape[1], checkpoint.environments)
+    memory[fresh] = 0.0
+    actor.memory.copy_(torch.from_numpy(memory))
     actor.started = True
     return fresh

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ppo_mpi.algorithms.ppg import optimizers_beside, phase_bytes
 from ppo_mpi.build import make_observation_normalizer
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
@@ -17,7 +18,9 @@ from ppo_mpi.learning import adam
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.making import make_reward_model
+from ppo_mpi.snapshot_phase import check_phase
 from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.memories import check_memories
 from ppo_mpi.storage.untrusted_files import memory_bytes
 from ppo_mpi.suites import make_envs
 
@@ -33,8 +36,8 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         checkpoint: verified.
 
     Raises:
-        CheckpointError: a tensor is missing, superfluous, of another shape or type, or holds a
-            NaN or an infinity.
+        CheckpointError: a tensor or a memory is missing, superfluous, of another shape or type, or
+            holds a NaN or an infinity.
     """
     whose = f"the checkpoint {checkpoint.path}"
     envs = make_envs(config, (), 0, "shape")
@@ -46,12 +49,14 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
                 config.network,
                 torch.float32,
                 config.learning.normalize_values,
+                aux_head=config.has_aux_head,
             )
             reward_model = make_reward_model(config, envs)
     except (RuntimeError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise CheckpointError(f"{whose} describes no network that can be: {error}") from error
     finally:
         envs.close()
+    check_memories(whose, checkpoint.environments, model.memory_size)
     expected: dict[str, dict[str, Tensor]] = {
         "model": dict(model.state_dict()),
         "optimizer": {},
@@ -60,6 +65,9 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
     if reward_model is not None:
         expected["reward_model"] = dict(reward_model.state_dict())
         expected["reward_optimizer"] = _expected_optimizer(reward_model)
+    for stem in optimizers_beside(config):
+        expected[stem] = _expected_optimizer(model)
+    check_phase(config, envs.obs_spec, checkpoint)
     if checkpoint.tensors.get("optimizer"):  # older ones have none before the first step
         expected["optimizer"] = _expected_optimizer(model)
     _compare_names(whose, "files", checkpoint.tensors, expected)
@@ -140,6 +148,13 @@ BYTES_PER_ENVIRONMENT = 150_000
 """What one takes: so much in Procgen's engine."""
 
 
+def phases_of(config: TrainConfig) -> str:
+    """Return what a run's phases add to its size, in words; empty if it has none."""
+    if not config.is_phasic:
+        return ""
+    return f" and keeps policy_iterations={config.ppg.policy_iterations} rollouts"
+
+
 def check_memory(config: TrainConfig, comm: Communicator) -> None:
     """Refuse a stored config whose rollout and environments do not fit into this memory.
 
@@ -152,11 +167,12 @@ def check_memory(config: TrainConfig, comm: Communicator) -> None:
     timestep = math.prod(spec.shape) * (1 if spec.dtype == "uint8" else 4) + BYTES_PER_TIMESTEP
     timesteps, num_envs = config.learning.rollout_timesteps, config.environment.num_envs
     num_envs += config.environment.num_test_envs
-    job = timestep * timesteps + BYTES_PER_ENVIRONMENT * num_envs
+    job = timestep * timesteps + BYTES_PER_ENVIRONMENT * num_envs + phase_bytes(config, spec)
     here, there_is = job * comm.local_size // comm.world_size, memory_bytes()
     if here > there_is:
         raise CheckpointError(
-            f"the run has rollout_timesteps={timesteps} and {num_envs} environments, which take "
+            f"the run has rollout_timesteps={timesteps} and {num_envs} environments"
+            f"{phases_of(config)}, which take "
             f"{here / 2**30:,.0f} GiB on this machine of {there_is / 2**30:,.0f} GiB; use more "
             "machines"
         )

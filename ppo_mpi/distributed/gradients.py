@@ -49,6 +49,7 @@ class FlatGradients:
         device = self.parameters[0].device
         self.buffer = torch.zeros(length, dtype=torch.float32, device=device)
         offset = 0
+        self._views: list[Tensor] = []
         self.is_apart = [name in apart for name in self.names]
         self.parts: list[list[Tensor]] = [[], []] if apart else []
         """The others' gradients and those apart, in views [P]; empty = clipped together."""
@@ -57,8 +58,9 @@ class FlatGradients:
                 self.parts[is_apart].append(self.buffer[offset : offset + parameter.numel()])
             # Same strides as the parameter (channels-last weights too), or autograd would copy.
             view = torch.as_strided(self.buffer, parameter.size(), parameter.stride(), offset)
-            parameter.grad = view
+            self._views.append(view)
             offset += parameter.numel()
+        self.attach()
         self._call: Callable[[], None] | None = None
         self._left = 0
         first = first_of_the_last(self.parameters)
@@ -68,6 +70,11 @@ class FlatGradients:
         if self.cut:
             for parameter in self._last:
                 parameter.register_post_accumulate_grad_hook(self._note_complete)
+
+    def attach(self) -> None:
+        """Let the parameters' ``.grad`` be views of this buffer, after they were of another."""
+        for parameter, view in zip(self.parameters, self._views, strict=True):
+            parameter.grad = view
 
     @property
     def gradients(self) -> Tensor:

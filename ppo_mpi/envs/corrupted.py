@@ -13,6 +13,7 @@ import numpy as np
 
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.corruptions import corrupted
+from ppo_mpi.envs.parts import check_number
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import generator
 
@@ -96,18 +97,25 @@ class CorruptedEnvs(VecEnvs):
             for counters, state in zip(self._counters, self._envs.get_states(), strict=True)
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        check_number(states, len(self.indices))
+        for state in states:
+            if state is not None:
+                self._counters_in(state)
+        self._envs.check_states(_own(states))
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; return the slots that began a fresh episode instead.
 
         Raises:
             CheckpointError: a state belongs to another environment or is damaged.
         """
-        counters = [
+        self.check_states(states)
+        self._counters = [
             (iteration, 0) if state is None else self._counters_in(state) for state in states
         ]
-        own = [None if state is None else state[_COUNTERS.size :] for state in states]
-        fresh = self._envs.set_states(own, iteration)
-        self._counters = counters
+        fresh = self._envs.set_states(_own(states), iteration)
         for slot in fresh:
             self._counters[slot] = (iteration, 0)
         self._see(self._envs.observe())
@@ -149,3 +157,8 @@ class CorruptedEnvs(VecEnvs):
             "a saved environment has no count of its corrupted pictures; use a checkpoint that "
             "was written by ppo_mpi"
         )
+
+
+def _own(states: Sequence[bytes | None]) -> list[bytes | None]:
+    """Return the states without the counters in front."""
+    return [None if state is None else state[_COUNTERS.size :] for state in states]

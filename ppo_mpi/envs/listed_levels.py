@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppo_mpi.envs.base import StepResult, VecEnvs
+from ppo_mpi.envs.parts import check_number
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.seeding import generator
 
@@ -90,28 +91,28 @@ class ListedLevels(VecEnvs):
             for counters, state in zip(self._counters, self._envs.get_states(), strict=True)
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        check_number(states, len(self.indices))
+        for slot, state in enumerate(states):
+            if state is not None:
+                self._counters_in(slot, state)
+        self._envs.check_states(_own(states))
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; return the slots that began a fresh episode instead.
 
         Raises:
             CheckpointError: a state belongs to another environment or is damaged.
         """
-        if len(states) != len(self.indices):
-            raise CheckpointError(f"{len(states)} saved environments are not {len(self.indices)}")
-        counters = [
-            (iteration, 0) if state is None else self._counters_in(slot, state)
-            for slot, state in enumerate(states)
-        ]
-        before, self._counters = self._counters, counters
+        self.check_states(states)
         for slot, state in enumerate(states):
-            if state is None:
-                self._assign_next(slot)
-        own = [None if state is None else state[_COUNTERS.size :] for state in states]
-        try:
-            fresh = self._envs.set_states(own, iteration)
-        except CheckpointError:
-            self._counters = before
-            raise
+            if state is not None:
+                self._counters[slot] = self._counters_in(slot, state)
+                continue
+            self._counters[slot] = (iteration, 0)
+            self._assign_next(slot)
+        fresh = self._envs.set_states(_own(states), iteration)
         for slot in fresh:
             self._assign_next(slot)
         return fresh
@@ -141,3 +142,8 @@ class ListedLevels(VecEnvs):
             f"the saved state of environment {self.indices[slot]} has no count of the levels "
             "that it drew from level_seeds; use a checkpoint that was written by ppo_mpi"
         )
+
+
+def _own(states: Sequence[bytes | None]) -> list[bytes | None]:
+    """Return the states without the counters in front."""
+    return [None if state is None else state[_COUNTERS.size :] for state in states]

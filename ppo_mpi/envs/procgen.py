@@ -10,7 +10,7 @@ Axes: B environments on this rank.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,20 @@ from ppo_mpi.envs.procgen_engine import (
     OBS_SPEC,
     check_level,
     engine_levels,
-    make_engine,
     parse_options,
 )
 from ppo_mpi.envs.procgen_generated import GeneratedProcgenEnvs
+from ppo_mpi.envs.procgen_rules import Facts
+from ppo_mpi.envs.procgen_saved import Saved, check_layout, checked_state
+from ppo_mpi.envs.procgen_scene import TIME, TIME_LIMIT, Scene
+from ppo_mpi.envs.procgen_slots import EngineSlots
 from ppo_mpi.envs.procgen_trial import survives
-from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.envs.procgen_variants import Variant, make_variant, split_options
+from ppo_mpi.errors import CheckpointError
 from ppo_mpi.seeding import generator, stream_seed
 from ppo_mpi.settings.procgen import ProcgenConfig
+from ppo_mpi.settings.variant_names import base_game
 
-MAX_STATE_BYTES = 2**20
-"""Size of the buffer that the library itself gives a state; they are 20 to 60 kB."""
 TRIAL_ACTIONS = (4, 7, 1, 9)
 """What a child process does in saved environments before they are taken: nothing, right, ..."""
 
@@ -50,21 +53,24 @@ def make_envs(
     """Make the environments of one game that have these whole-job indices.
 
     Args:
-        task: the game.
+        task: the game, or a variant of one.
         indices: whole-job numbers of the environments, may be empty.
         seed: the job's seed.
         stream: what the environments are for; each purpose has levels of its own.
         render: whether ``render`` will be called.
-        options: the fields of ``config.ProcgenConfig``, and ``num_threads`` (0).
+        options: the fields of ``ProcgenConfig`` and of ``VariantsConfig``, ``env_kwargs`` (see
+            ``arguments.PROCGEN``) as "key=value" strings, and ``num_threads`` (0).
 
     Raises:
         ConfigError: the game does not have what the options ask for.
         MissingPackageError: procgen is not installed.
     """
-    config, num_threads = parse_options(task, options)
+    changes, options = split_options(options)
+    config, num_threads = parse_options(base_game(task), options)
+    variant = make_variant(task, config, changes, stream)
     if config.use_generated_assets:
         return GeneratedProcgenEnvs(task, indices, seed, stream, render, config, num_threads)
-    return ProcgenEnvs(task, indices, seed, stream, render, config, num_threads)
+    return ProcgenEnvs(variant, indices, seed, stream, render, config, num_threads)
 
 
 class ProcgenEnvs(VecEnvs):
@@ -87,7 +93,7 @@ class ProcgenEnvs(VecEnvs):
 
     def __init__(
         self,
-        game: str,
+        variant: Variant,
         indices: Sequence[int],
         seed: int,
         stream: str,
@@ -96,25 +102,26 @@ class ProcgenEnvs(VecEnvs):
         num_threads: int,
     ) -> None:
         self.indices = tuple(indices)
-        self._game = game
+        self._game, self._rules = variant.game, variant.rules
         self._render = render
         self._config = config
         self._num_threads = num_threads
-        self._engine: Any = None
+        self._slots: Any = None
         self._begun = False
         self._assigned: set[int] = set()
         self._obs = np.zeros((0, *OBS_SPEC.shape), np.uint8)
         self._levels = np.zeros(0, np.int64)
+        self._times = np.zeros(len(self.indices), np.int64)
+        """[B], steps of the present episodes."""
         if not self.indices:
             return  # the engine cannot make zero environments
-        # The engine's own seed does not matter, as every environment gets a generator below.
-        self._engine = make_engine(game, len(self.indices), config, num_threads, 0, render)
-        from cffi import FFI
-
-        self._ffi = FFI()
-        self._buffer = self._ffi.new("char[]", MAX_STATE_BYTES)
-        self._layout = self._check_layout()
+        self._slots = EngineSlots(variant, len(self.indices), config, num_threads, render)
+        self._get, self._put = self._slots.get, self._slots.put
+        self._layout = check_layout(self._game, self._get, self._put)
         self._level_range = self._layout.level_range
+        self._time_limit = int(Scene(self._get(0)).step[TIME_LIMIT])
+        if self._rules is not None:
+            self._rules.attach(self._slots, len(self.indices))
         for slot, index in enumerate(self.indices):
             levels_seed = stream_seed(seed, f"{stream}:levels", index)
             self._put(slot, procgen_state.with_level_generator(self._get(slot), levels_seed))
@@ -130,12 +137,19 @@ class ProcgenEnvs(VecEnvs):
         levels = self._levels
         ended = np.zeros(len(self.indices), bool)
         rewards = np.zeros(len(self.indices), np.float32)
-        if self._engine is not None:
-            self._engine.act(np.asarray(actions, np.int32))
+        facts: Facts = {}
+        if self._slots is not None:
+            self._slots.engine.act(np.asarray(actions, np.int32))
             rewards, ended = self._observe_engine()
-            self._release(np.flatnonzero(ended).tolist())
+            facts = self._facts(ended)
+            if self._rules is not None:
+                self._rules.after_step(actions, rewards, ended, facts)
+            self._enter(np.flatnonzero(ended).tolist())
+            if self._slots.take_pictures(self._obs):
+                self._levels = engine_levels(self._slots.engine)
         # The engine's observe() has made new arrays for this step: no second copy here.
-        return StepResult(self._obs, rewards, ended, np.zeros_like(ended), {}, levels)
+        none = np.zeros_like(ended)
+        return StepResult(self._obs, rewards, ended, none, {}, levels, episode_facts=facts)
 
     def observe(self) -> np.ndarray:
         """Return the current observations, [B, 64, 64, 3] uint8."""
@@ -163,7 +177,14 @@ class ProcgenEnvs(VecEnvs):
 
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, its stream of levels included."""
-        return [procgen_state.seal(self._get(slot)) for slot in range(len(self.indices))]
+        states = [self._get(slot) for slot in range(len(self.indices))]
+        if self._rules is not None:
+            states = [self._rules.saved(slot, state) for slot, state in enumerate(states)]
+        return [procgen_state.seal(state) for state in states]
+
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._checked_states(states)
 
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave, from whatever slot of whatever vector.
@@ -173,44 +194,59 @@ class ProcgenEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another game or other options.
         """
-        if len(states) != len(self.indices):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
-            )
-        checked = [
-            None if state is None else self._checked(slot, state)
-            for slot, state in enumerate(states)
-        ]
+        checked = self._checked_states(states)
         fresh = [slot for slot, state in enumerate(checked) if state is None]
-        self._try({slot: state for slot, state in enumerate(checked) if state is not None})
         if fresh:
             self._begin_episodes(fresh)
-        for slot, state in enumerate(checked):
-            if state is not None:
+        for slot, saved in enumerate(checked):
+            if saved is not None:
+                state, record = saved
                 self._put(slot, state)
+                self._times[slot] = Scene(state).step[TIME]
+                if self._rules is not None:
+                    self._rules.restore(slot, state, record)
                 assigned = procgen_state.level_range(state) != self._level_range
                 (self._assigned.add if assigned else self._assigned.discard)(slot)
-        if self._engine is not None:
+        if self._slots is not None:
             self._observe_engine()
         self._begun = True
         return fresh
 
+    def edit(self, slot: int, change: Callable[[bytes], bytes]) -> None:
+        """Change the level that a slot is in, and draw it.
+
+        Args:
+            slot: 0..B-1.
+            change: returns another state from the slot's; those of ``coinrun_scenes``, for
+                example.
+
+        Raises:
+            ValueError: what it returns does not follow the layout.
+        """
+        state = change(self._get(slot))
+        procgen_state.parse(state)
+        self._put(slot, state)
+        if self._rules is not None:
+            self._rules.restore(slot, state, self._rules.record(slot))
+        self._observe_engine()
+
     def render(self) -> list[np.ndarray]:
         """Return the human view of every slot, [512, 512, 3] uint8 each."""
         assert self._render, "render() needs environments made with render=True"
-        return [info["rgb"] for info in self._engine.get_info()] if self._engine else []
+        return [info["rgb"] for info in self._slots.engine.get_info()] if self._slots else []
 
     def close(self) -> None:
         """Free the engine."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        if self._slots is not None:
+            self._slots.close()
+            self._slots = None
 
     def _observe_engine(self) -> tuple[np.ndarray, np.ndarray]:
         """Take over observations and levels; return rewards and whether an episode began."""
-        rewards, observations, first = self._engine.observe()
+        rewards, observations, first = self._slots.engine.observe()
+        self._slots.redrawn.clear()
         self._obs = observations["rgb"]
-        self._levels = engine_levels(self._engine)
+        self._levels = engine_levels(self._slots.engine)
         return rewards, first
 
     def _begin_episodes(self, slots: Sequence[int]) -> None:
@@ -222,53 +258,61 @@ class ProcgenEnvs(VecEnvs):
             kept = {
                 slot: self._get(slot) for slot in range(len(self.indices)) if slot not in waiting
             }
-            self._engine.act(np.full(len(self.indices), FORCED_RESET, np.int32))
+            self._slots.engine.act(np.full(len(self.indices), FORCED_RESET, np.int32))
             _, first = self._observe_engine()
             waiting = {slot for slot in waiting if not first[slot]}
             for slot, state in kept.items():
                 self._put(slot, state)
-        self._release(slots)
-        if self._engine is not None:
+        self._enter(slots)
+        if self._slots is not None:
             self._observe_engine()
         self._begun = True
 
-    def _release(self, slots: Sequence[int]) -> None:
-        """Give slots whose assigned episode has just begun their own levels back."""
-        for slot in self._assigned.intersection(slots):
-            self._put(slot, procgen_state.with_level_range(self._get(slot), *self._level_range))
-            self._assigned.discard(slot)
+    def _enter(self, slots: Sequence[int]) -> None:
+        """Let episodes begin: change their levels; give back the own levels of assigned slots."""
+        for slot in slots:
+            self._times[slot] = 0
+            if slot not in self._assigned and self._rules is None:
+                continue
+            state = self._get(slot)
+            if slot in self._assigned:
+                state = procgen_state.with_level_range(state, *self._level_range)
+                self._assigned.discard(slot)
+            if self._rules is not None:
+                state = self._rules.begin(slot, state)
+            self._put(slot, state)
 
-    def _get(self, slot: int) -> bytes:
-        length = self._engine.call_c_func("get_state", slot, self._buffer, MAX_STATE_BYTES)
-        return bytes(self._ffi.buffer(self._buffer, length))
+    def _facts(self, ended: np.ndarray) -> Facts:
+        """Return what the engine tells of the episodes that ended in this step."""
+        self._times += 1
+        slots = np.flatnonzero(ended).tolist()
+        if self._config.use_sequential_levels:
+            return {slot: {} for slot in slots}  # a completed level is no end of theirs
+        facts, completed = {}, self._slots.completed()
+        for slot in slots:
+            complete = bool(completed[slot])
+            late = not complete and self._times[slot] >= self._time_limit
+            told = (complete, late, not (complete or late))
+            names = ("level_complete", "timed_out", "died")
+            facts[slot] = dict(zip(names, map(float, told), strict=True))
+        return facts
 
-    def _put(self, slot: int, state: bytes) -> None:
-        self._engine.call_c_func("set_state", slot, state, len(state))
-
-    def _checked(self, slot: int, sealed: bytes) -> bytes:
-        """Return the state as the engine takes it in this slot."""
-        whose = f"the saved state of environment {self.indices[slot]}"
-        try:
-            state = procgen_state.unseal(sealed)
-            layout = procgen_state.parse(state)
-        except ValueError as error:
-            raise CheckpointError(f"{whose} is damaged: {error}") from error
-        if layout.game != self._game:
-            raise CheckpointError(f"{whose} is one of {layout.game}, not of {self._game}")
-        for name, saved, own in zip(
-            procgen_state.OPTION_NAMES, layout.options, self._layout.options, strict=True
-        ):
-            if saved != own:
-                raise CheckpointError(f"{whose} has {name}={saved}, these environments {own}")
-        if len(state) > MAX_STATE_BYTES:
-            raise CheckpointError(f"{whose} has {len(state)} bytes")
-        low, high = layout.level_range
-        if (low, high) != self._level_range and high != low + 1:
+    def _checked_states(self, states: Sequence[bytes | None]) -> list[Saved | None]:
+        """Return the states as the engine takes them, tried in a child process."""
+        if len(states) != len(self.indices):
             raise CheckpointError(
-                f"{whose} has levels [{low}, {high}), these environments "
-                f"[{self._level_range[0]}, {self._level_range[1]})"
+                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
             )
-        return procgen_state.with_slot(state, slot)
+        checked = [
+            None if state is None else self._checked(slot, state)
+            for slot, state in enumerate(states)
+        ]
+        self._try({slot: saved[0] for slot, saved in enumerate(checked) if saved is not None})
+        return checked
+
+    def _checked(self, slot: int, sealed: bytes) -> Saved:
+        whose = f"the saved state of environment {self.indices[slot]}"
+        return checked_state(sealed, whose, self._layout, slot, self._rules)
 
     def _try(self, states: Mapping[int, bytes]) -> None:
         """Let a child process go on from the states first: the engine may end it over them.
@@ -293,29 +337,10 @@ class ProcgenEnvs(VecEnvs):
 
     def _go_on_from(self, states: Mapping[int, bytes]) -> None:
         if self._num_threads:  # the engine would wait for threads that a child does not have
-            num, game = len(self.indices), self._game
-            self._engine = make_engine(game, num, self._config, 0, 0, self._render)
+            self._slots.leave_threads()
         for slot, state in states.items():
             self._put(slot, state)
         for action in TRIAL_ACTIONS:
-            self._engine.observe()
-            self._engine.act(np.full(len(self.indices), action, np.int32))
-        self._engine.observe()
-
-    def _check_layout(self) -> procgen_state.StateLayout:
-        """Read and write back one state, so that a library of another layout is found out."""
-        state = self._get(0)
-        try:
-            layout = procgen_state.parse(state)
-            if layout.game != self._game:
-                raise ValueError(f"it names the game {layout.game}")
-            edited = procgen_state.with_level_generator(state, 1)
-            self._put(0, edited)
-            if self._get(0) != edited:
-                raise ValueError("it comes back changed")
-        except ValueError as error:
-            raise ConfigError(
-                f"the installed procgen keeps its states in another way ({error}); "
-                "install procgen 0.10.7, or procgen-mirror 0.10.7 on Python 3.11 and later"
-            ) from error
-        return layout
+            self._slots.engine.observe()
+            self._slots.engine.act(np.full(len(self.indices), action, np.int32))
+        self._slots.engine.observe()

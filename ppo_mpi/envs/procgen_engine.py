@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from ppo_mpi.envs.arguments import PROCGEN, own_arguments
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.envs.procgen_pictures import LIBRARIES
+from ppo_mpi.envs.procgen_sprites import Sprite
 from ppo_mpi.envs.procgen_state import LAST_LEVEL_SEED
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import PROCGEN_GAMES, unknown_name
@@ -22,6 +25,7 @@ from ppo_mpi.settings.procgen import ProcgenConfig
 
 OBS_SPEC = ObservationSpec((64, 64, 3), "uint8")
 ACTION_SPEC = Discrete(15)
+NO_SPRITES: Mapping[str, Sprite] = MappingProxyType({})
 FORCED_RESET = -1
 """The action that ends an episode at once and begins the next."""
 
@@ -36,13 +40,22 @@ SPECIAL_MODES: Mapping[str, tuple[str, ...]] = {
 MODES = ("easy", "hard", *SPECIAL_MODES)
 
 
-def parse_options(game: str, options: Mapping[str, Any]) -> tuple[ProcgenConfig, int]:
+@dataclasses.dataclass(frozen=True)
+class EngineConfig(ProcgenConfig):
+    """The settings, and what is no setting: an argument that reaches the engine as it is."""
+
+    debug_mode: int = 0
+    """A number for the game's own code; coinrun takes it for its levels' difficulty."""
+
+
+def parse_options(game: str, options: Mapping[str, Any]) -> tuple[EngineConfig, int]:
     """Return the engine's settings and its number of threads, both checked.
 
     Args:
         game: one of the 16 games.
-        options: fields of ``ProcgenConfig``; ``num_threads`` may stand beside them (0, the
-            default, steps in the calling thread, the fastest for one core).
+        options: fields of ``ProcgenConfig``; beside them may stand ``num_threads`` (0, the
+            default, steps in the calling thread, the fastest for one core) and ``env_kwargs``,
+            as "key=value" strings.
 
     Raises:
         ConfigError: the game, an option or a mode of this game is unknown, or the levels are
@@ -52,11 +65,12 @@ def parse_options(game: str, options: Mapping[str, Any]) -> tuple[ProcgenConfig,
         raise ConfigError(unknown_name("Procgen game", game, PROCGEN_GAMES))
     values = dict(options)
     num_threads = values.pop("num_threads", 0)
+    own = own_arguments(PROCGEN, {"env_kwargs": values.pop("env_kwargs", ())})
     known = [field.name for field in dataclasses.fields(ProcgenConfig)]
     for name in values:
         if name not in known:
             raise ConfigError(unknown_name("Procgen option", name, known))
-    config = ProcgenConfig(**values)
+    config = EngineConfig(**values, **own)
     _check_mode(game, config)
     if not isinstance(num_threads, int) or num_threads < 0:
         raise ConfigError(f"num_threads={num_threads!r} must be a whole number from 0")
@@ -70,7 +84,13 @@ def parse_options(game: str, options: Mapping[str, Any]) -> tuple[ProcgenConfig,
 
 
 def make_engine(
-    game: str, num: int, config: ProcgenConfig, num_threads: int, rand_seed: int, render: bool
+    game: str,
+    num: int,
+    config: ProcgenConfig,
+    num_threads: int,
+    rand_seed: int,
+    render: bool,
+    replaced: Mapping[str, Sprite] = NO_SPRITES,
 ) -> Any:
     """Return a ``procgen.ProcgenGym3Env`` of ``num`` environments, ``num`` >= 1.
 
@@ -81,6 +101,7 @@ def make_engine(
         num_threads: threads of the engine's own; 0 = none.
         rand_seed: seeds the levels, [0, 2**31). Without one the library would start MPI.
         render: whether the engine also draws the human view.
+        replaced: pictures that others take the place of.
 
     Raises:
         MissingPackageError: procgen is not installed.
@@ -91,7 +112,7 @@ def make_engine(
         # It is one fixed level, and the library refuses to be told the levels.
         del settings["num_levels"], settings["start_level"]
     engine_class, package = _engine_class()
-    with LIBRARIES.for_game(game, package) as library:
+    with LIBRARIES.for_game(game, package, replaced) as library:
         engine = engine_class(
             library.folder,
             num=num,

@@ -12,9 +12,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+from ppo_mpi.envs.procgen_sprites import Sprite
+from ppo_mpi.errors import ConfigError
 
 FOLDERS = frozenset(
     f"{name}_backgrounds{number}"
@@ -53,6 +57,8 @@ class Library:
     """Where it takes the pictures from when its first engine is made."""
     shown: frozenset[str]
     """The folders in ``FOLDERS`` of which it loads more than a pixel."""
+    replaced: Mapping[str, Sprite] = field(default_factory=dict)
+    """The pictures that others have taken the place of."""
     handle: Any = None
     """Keeps it from being unloaded."""
 
@@ -60,7 +66,7 @@ class Library:
 class Libraries:
     """The copies of the engine's library in this process, each with the pictures it has loaded.
 
-    A second game that shows other folders gets a copy of its own.
+    A second game that shows other folders or other pictures gets a copy of its own.
     """
 
     def __init__(self) -> None:
@@ -69,18 +75,25 @@ class Libraries:
         self._is_used = False
 
     @contextlib.contextmanager
-    def for_game(self, game: str, package: Path) -> Iterator[Library]:
+    def for_game(
+        self, game: str, package: Path, replaced: Mapping[str, Sprite] = MappingProxyType({})
+    ) -> Iterator[Library]:
         """Yield the library to make an engine with; its ``handle`` is set by who makes one.
 
         Args:
             game: one of the 16 games.
             package: the folder of the package procgen.
+            replaced: paths of pictures below the package's folder of assets, and what takes their
+                place.
+
+        Raises:
+            ConfigError: there is no place for other pictures.
         """
         assets, prebuilt = package / "data" / "assets", package / "data" / "prebuilt"
         shown = frozenset(SHOWN[game])
         is_known = prebuilt.is_dir() and all((assets / name).is_dir() for name in FOLDERS)
         for library in self._loaded:
-            if shown <= library.shown:
+            if shown <= library.shown and dict(replaced) == library.replaced:
                 yield library
                 return
         place = ""
@@ -91,15 +104,22 @@ class Libraries:
         with contextlib.ExitStack() as cleanup:
             pictures = assets
             try:
-                if is_known:
-                    folder = cleanup.enter_context(_temporary_folder())
-                    slim_copy(assets, Path(folder) / "assets", FOLDERS - shown)
-                    pictures = Path(folder) / "assets"
-            except OSError:  # no room for links, or a file system without them
+                if is_known or replaced:
+                    folder = Path(cleanup.enter_context(_temporary_folder())) / "assets"
+                    slim_copy(assets, folder, FOLDERS - shown if is_known else frozenset())
+                    replace_pictures(assets, folder, replaced)
+                    pictures = folder
+            except OSError as error:  # no room for links, or a file system without them
+                if replaced:
+                    raise ConfigError(
+                        f"the other pictures of this variant of {game} cannot be laid out in "
+                        f"{tempfile.gettempdir()} ({error}); set TMPDIR to a folder that has room "
+                        "and symbolic links"
+                    ) from error
                 pictures = assets
-            if pictures == assets:
+            if pictures == assets or not is_known:
                 shown = FOLDERS
-            yield (library := Library(place, f"{pictures}{os.sep}", shown))
+            yield (library := Library(place, f"{pictures}{os.sep}", shown, dict(replaced)))
         self._loaded.append(library)
 
     def _copy(self, prebuilt: Path) -> Path:
@@ -136,3 +156,17 @@ def slim_copy(assets: Path, target: Path, without: frozenset[str]) -> None:
         (target / entry.name).mkdir()
         for picture in entry.iterdir():
             (target / entry.name / picture.name).symlink_to(target / "pixel.png")
+
+
+def replace_pictures(assets: Path, target: Path, replaced: Mapping[str, Sprite]) -> None:
+    """Put other pictures into a folder that ``slim_copy`` has made of ``assets``."""
+    for name, sprite in replaced.items():
+        folder, picture = (target / name).parent, target / name
+        if folder.is_symlink():
+            original = folder.resolve()
+            folder.unlink()
+            folder.mkdir()
+            for entry in original.iterdir():
+                (folder / entry.name).symlink_to(entry)
+        picture.unlink()
+        sprite.write(assets, picture)

@@ -243,6 +243,11 @@ def with_level_range(state: bytes, low: int, high: int) -> bytes:
     return state[:offset] + struct.pack("<2i", low, high) + state[offset + 2 * WORD :]
 
 
+def slot_of(state: bytes) -> int:
+    """Return the position in the engine's vector that a state says it has."""
+    return int(struct.unpack_from("<i", state, _range_offset(state) + 3 * WORD)[0])
+
+
 def with_slot(state: bytes, slot: int) -> bytes:
     """Return the state as it stands in another slot of a vector."""
     offset = _range_offset(state) + 3 * WORD

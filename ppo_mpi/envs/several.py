@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.envs.base import StepResult, VecEnvs
+from ppo_mpi.envs.parts import check_number
 from ppo_mpi.errors import ConfigError
 
 
@@ -125,12 +126,19 @@ class SeveralEnvs(VecEnvs):
                 states[slot] = state
         return states
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        check_number(states, len(self.indices))
+        for part, slots in zip(self.parts, self._slots, strict=True):
+            part.check_states([states[slot] for slot in slots])
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; return the slots that began a fresh episode instead.
 
         Raises:
             CheckpointError: a state belongs to another environment or is damaged.
         """
+        self.check_states(states)
         fresh: list[int] = []
         for part, slots in zip(self.parts, self._slots, strict=True):
             own = part.set_states([states[slot] for slot in slots], iteration)

@@ -162,6 +162,40 @@ def value_slope(
     return slope * ((change.abs() <= clip_range) | (error**2 >= clipped**2))
 
 
+def joint_loss(
+    values: Tensor,
+    aux_values: Tensor | None,
+    targets: Tensor,
+    divergence: Tensor,
+    clone_coef: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what an auxiliary phase minimizes, and its two errors of values.
+
+        loss = h(V_aux - R) + h(V - R) + beta * KL(old policy || policy),  h(e) = e^2 / 2
+
+    Of one network for both, the values are those of the auxiliary head, and count once.
+
+    Args:
+        values: [N] float32, of the values' network.
+        aux_values: [N] float32, of the value head on the policy's torso; None if there is none.
+        targets: [N] float32, R, as they were when the data was collected.
+        divergence: [N] float32, KL, nats.
+        clone_coef: beta.
+
+    Returns:
+        [N] float32 each: the loss, the auxiliary head's error, the values' error.
+
+    Source:
+        Cobbe et al. 2020, arXiv:2009.04416, section 2: L_joint = L_aux + beta_clone KL, L_aux, and
+        L_value, which is trained beside them; the value weighs 1 as in the published code.
+    """
+    error = 0.5 * (values - targets) ** 2
+    if aux_values is None:
+        return error + clone_coef * divergence, error, error
+    aux_error = 0.5 * (aux_values - targets) ** 2
+    return aux_error + error + clone_coef * divergence, aux_error, error
+
+
 def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
     """Return a per-sample estimate of KL(old || current), in nats; its mean is unbiased.
 

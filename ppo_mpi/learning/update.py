@@ -23,14 +23,14 @@ from ppo_mpi.learning.adam import Adam
 from ppo_mpi.learning.device_terms import DeviceTerms
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
-from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
+from ppo_mpi.learning.rollout import Batch, Minibatch, dealt, microbatches, pieces_of
 from ppo_mpi.learning.scheduled import Scheduled
 from ppo_mpi.learning.statistics import normalized_by_minibatch
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import runs_directly
 from ppo_mpi.settings.learning import LearningConfig
 
-OF_VALUES = ("value_torso.", "value_head.")
+OF_VALUES = ("value_torso.", "value_recurrent.", "value_head.")
 """How the names of the parameters begin that belong to the values only."""
 
 LossGradients = Callable[
@@ -103,13 +103,10 @@ class Learner:
         self.seed = seed
         self.microbatch_size = config.microbatch_size
         """Samples that go through the network at once; 0 = a rank's share."""
-        kind: type[FlatGradients] = DeviceGradients if on_device else FlatGradients
-        if workers is not None and workers.exact:
-            kind = ExactGradients
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        apart = {name for name, _ in named if name.startswith(OF_VALUES)}
-        in_parts = config.clip_gradients == "parts"
-        self.gradients = kind(model, algorithm.metrics, apart if in_parts else ())
+        self.on_device = on_device
+        self.gradients, named, apart = gradients_for(
+            model, algorithm.metrics, config, workers, on_device
+        )
         self.device_terms = None
         if on_device:
             assert workers is None, "threads share the processor's work only"
@@ -120,6 +117,26 @@ class Learner:
         self, minibatch: Minibatch, clip_range: Tensor, entropy_coef: Tensor
     ) -> tuple[Tensor, Tensor]:
         return self.loss(self.model, minibatch, self.config, clip_range, entropy_coef)
+
+
+def gradients_for(
+    model: ActorCritic,
+    statistics: tuple[str, ...],
+    config: LearningConfig,
+    workers: Workers | None,
+    on_device: bool,
+) -> tuple[FlatGradients, list[tuple[str, Any]], set[str]]:
+    """Return a model's gradients, its parameters by name, and the names of the values' own.
+
+    The arguments are those of ``Learner``; ``statistics`` ride behind the gradients.
+    """
+    kind: type[FlatGradients] = DeviceGradients if on_device else FlatGradients
+    if workers is not None and workers.exact:
+        kind = ExactGradients
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    apart = {name for name, _ in named if name.startswith(OF_VALUES)}
+    in_parts = config.clip_gradients == "parts"
+    return kind(model, statistics, apart if in_parts else ()), named, apart
 
 
 def update(
@@ -147,12 +164,9 @@ def update(
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
     config = learner.config
-    steps = len(batch.returns)
     metrics: dict[str, float] = {}
     num_updates = 0
-    deal = partial(
-        minibatch_samples, indices, steps, config.num_minibatches, learner.seed, iteration
-    )
+    deal = partial(dealt, batch.rollout, indices, config.num_minibatches, learner.seed, iteration)
     samples = deal(0)
     for epoch in range(config.num_epochs):
         epoch_batch = batch
@@ -160,10 +174,15 @@ def update(
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective
             epoch_batch = replace(batch, advantages=normalized)
         if learner.device_terms is not None:
-            samples = sent(samples, batch.returns.device)
+            if batch.rollout.memory is None:  # sequences are lined up by the processor
+                samples = sent(samples, batch.returns.device)
             epoch_batch = learner.device_terms.hold(epoch_batch, now.clip_range, now.entropy_coef)
             learner.device_terms.prepare(
-                [piece for own in samples for piece in split(own, learner.microbatch_size)]
+                [
+                    piece
+                    for own in samples
+                    for piece in pieces_of(batch.rollout, own, learner.microbatch_size)
+                ]
             )
         rows = []
         for own in samples:
@@ -235,7 +254,7 @@ def optimizer_step(
     gradients = learner.gradients
     gradients.zero()
     if learner.device_terms is not None:
-        for own in split(samples, learner.microbatch_size):
+        for own in pieces_of(batch.rollout, samples, learner.microbatch_size):
             learner.device_terms.add(own)
     elif learner.workers is None:
         left = len(samples)
@@ -289,16 +308,12 @@ def add_gradients(
         )
 
     if workers.exact:
-        pieces = samples_by_environment(samples, batch.returns.shape[1], size)
+        own_samples = samples_by_environment(samples, batch.returns.shape[1], 0)
+        pieces = [piece for own in own_samples for piece in pieces_of(batch.rollout, own, size)]
     else:
-        pieces = split(samples, size)
+        pieces = pieces_of(batch.rollout, samples, size)
     for own, sums, num_samples in workers.map(term, pieces):
         gradients.add_term(own, sums, num_samples)
-
-
-def split(samples: Tensor, size: int) -> list[Tensor]:
-    """Split samples [N] into pieces of at most ``size`` (0 = one piece); none is empty."""
-    return [piece for piece in samples.split(size or max(1, len(samples))) if len(piece)]
 
 
 def sent(samples: list[Tensor], device: torch.device) -> list[Tensor]:

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ppo_mpi.algorithms.ppg import is_phase_saved, phase_bytes
 from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.envs.procgen_variants import CONCERNS, without_effect
 from ppo_mpi.modes.opening import Opening
 from ppo_mpi.registry import SUITES, split_env_name
+from ppo_mpi.settings.variant_names import VARIANT_GAMES
+from ppo_mpi.settings.variants import VariantsConfig
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.logger import Logger
 
@@ -45,6 +49,9 @@ def announce(
         f"({config.rollout_steps} steps each), {config.learning.num_epochs} epochs x "
         f"{config.learning.num_minibatches} minibatches"
     )
+    for text, is_warning in phase_lines(run, config, comm):
+        logger.message(text, is_warning=is_warning)
+    warn_without_effect(config, logger)
     if total != config.job.total_timesteps:
         logger.message(
             f"total_timesteps={config.job.total_timesteps:,} is rounded to {total:,}: "
@@ -75,6 +82,50 @@ def parameters_text(run: Run, unit: str = "") -> str:
     return f"{counts[0]}{unit}" + "".join(f" and {n} of the reward model" for n in counts[1:])
 
 
+def phase_lines(run: Run, config: TrainConfig, comm: Communicator) -> list[tuple[str, bool]]:
+    """Return what to say of a run's phases, each with whether it is a warning.
+
+    Args:
+        run: of the job.
+        config: the settings.
+        comm: the job.
+    """
+    spec, ppg = run.model.obs_spec, config.ppg
+    size = phase_bytes(config, spec)
+    if not size:
+        return []
+    num_envs = config.environment.num_envs
+    most = size * -(-num_envs // comm.world_size) // num_envs
+    lines = [
+        (
+            f"phases of {ppg.policy_iterations} iterations, whose rollouts take "
+            f"{size / 2**20:,.0f} MiB of memory, at most {most / 2**20:,.0f} MiB on a rank; then "
+            f"{ppg.aux_epochs} epochs x {ppg.policy_iterations * ppg.aux_minibatches} minibatches "
+            "over all of them",
+            False,
+        )
+    ]
+    if config.num_iterations < ppg.policy_iterations:
+        lines.append(
+            (
+                f"no auxiliary phase will be taken: the run has {config.num_iterations} "
+                f"iterations, fewer than policy_iterations={ppg.policy_iterations}",
+                True,
+            )
+        )
+    if not is_phase_saved(config, spec):
+        lines.append(
+            (
+                "checkpoints do not hold these rollouts, as they are more than "
+                f"saved_phase_mebibytes={ppg.saved_phase_mebibytes}: a run that goes on in the "
+                "midst of a phase begins a fresh one; checkpoint_every="
+                f"{ppg.policy_iterations} saves at the ends of phases",
+                False,
+            )
+        )
+    return lines
+
+
 def crowded_workers(num_workers: int, affinities: Sequence[frozenset[int]], local_rank: int) -> str:
     """Return what to say where worker processes have to share cores; empty if they need not.
 
@@ -101,6 +152,19 @@ def announce_resume(path: Path, run: Run, fresh: int, logger: Logger) -> None:
             f"{fresh} environment(s) cannot be saved and begin a fresh episode", is_warning=True
         )
 
+    warn_of_fresh_phase(run, logger)
+
+
+def warn_of_fresh_phase(run: Run, logger: Logger) -> None:
+    """Print that a phase was under way which could not be restored."""
+    if run.phasic is not None and run.phasic.forgotten:
+        logger.message(
+            f"{run.phasic.forgotten} rollout(s) of the phase under way are not there any more: a "
+            "fresh phase begins, and the run is no longer equal to an undisturbed one (what "
+            "checkpoints hold of a phase: saved_phase_mebibytes)",
+            is_warning=True,
+        )
+
 
 def announce_loss(
     loss: dict[str, int],
@@ -123,6 +187,7 @@ def announce_loss(
             "state.json)",
             is_warning=True,
         )
+    warn_of_fresh_phase(run, logger)
 
 
 def say_finished(opening: Opening, comm: Communicator) -> None:
@@ -161,12 +226,33 @@ def settings_lines(config: TrainConfig) -> list[str]:
     for name, section in sections(config).items():
         if name in SUITES and name != split_env_name(config.environment.env)[0]:
             continue
+        if name == "ppg" and not config.is_phasic:
+            continue
+        if name == "variants" and not is_changed(config):
+            continue
         if name == "rewards" and config.rewards.reward_model == "none":
             lines.append("rewards: reward_model=none")
             continue
         words = " ".join(f"{key}={_shown(value)}" for key, value in vars(section).items())
         lines += textwrap.wrap(f"{name}: {words}", 100, subsequent_indent="  ")
     return lines
+
+
+def is_changed(config: TrainConfig) -> bool:
+    """Return whether the job's game is a variant, or changed by a setting of variants."""
+    suite, task = split_env_name(config.environment.env)
+    return suite == "procgen" and (task in VARIANT_GAMES or config.variants != VariantsConfig())
+
+
+def warn_without_effect(config: TrainConfig, logger: Logger) -> None:
+    """Say which settings of variants do not concern the job's environment."""
+    suite, task = split_env_name(config.environment.env)
+    for name in without_effect(task if suite == "procgen" else "", config.variants):
+        logger.message(
+            f"{name}={getattr(config.variants, name)} has no effect in {task}; it is one of "
+            f"{', '.join(CONCERNS[name])}",
+            is_warning=True,
+        )
 
 
 def _shown(value: Any) -> str:

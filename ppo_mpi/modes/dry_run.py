@@ -13,12 +13,13 @@ from dataclasses import fields, replace
 import numpy as np
 from torch import nn
 
+from ppo_mpi.algorithms.ppg import optimizers_beside
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.envs.base import ActionSpec, ObservationSpec
-from ppo_mpi.modes.announcements import parameters_text
+from ppo_mpi.modes.announcements import parameters_text, phase_lines
 from ppo_mpi.modes.train import run_iteration
 
 PROBE_SECONDS = 4.0
@@ -76,6 +77,9 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
     share = math.ceil(minibatch * envs_here / num_envs)
     microbatch = min(run.progress.microbatch_size or share, share)
     model_bytes = 4 * sum(map(values_kept, (run.model, *run.reward_models)))
+    # Each further optimizer of the policy's model has gradients and two moments of its own.
+    numbers = sum(p.numel() for p in run.model.parameters())
+    model_bytes += 4 * 3 * numbers * len(optimizers_beside(config))
     envs_spec = run.collector.actor.envs
     rollout_bytes = rollout_memory(
         config.rollout_steps, envs_here, envs_spec.obs_spec, envs_spec.action_spec
@@ -99,6 +103,7 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
     if tested:
         where = config.environment.test_env or "held-out levels"
         lines.insert(2, f"test         {tested} environments in {where}")
+    lines += [f"phasic       {text}" for text, _ in phase_lines(run, config, comm)]
     if total != config.job.total_timesteps:
         lines.append(
             f"rounded      total_timesteps={config.job.total_timesteps:,} is no whole number of "
@@ -139,7 +144,12 @@ def probe_config(config: TrainConfig, world_size: int) -> TrainConfig:
         rollout_timesteps=num_envs * steps,
         num_minibatches=min(max(1, round(share)), steps),
     )
-    return replace(config, learning=learning)
+    # A phase of one iteration: as many passes over each timestep, and at each number of iterations.
+    aux_minibatches = min(
+        max(1, round(config.ppg.aux_minibatches * steps / config.rollout_steps)), steps
+    )
+    ppg = replace(config.ppg, policy_iterations=1, aux_minibatches=aux_minibatches)
+    return replace(config, learning=learning, ppg=ppg)
 
 
 def measure(run: Run, config: TrainConfig, comm: Communicator) -> float:

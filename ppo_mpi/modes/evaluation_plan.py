@@ -69,6 +69,14 @@ def num_places(agent: Agent, episodes: int, num_envs: int) -> int:
     return min(max(num_envs // games, 1) * games, episodes)
 
 
+def env_indices(agent: Agent, numbers: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Return the indices of the environments that play these episodes, a list of them in each.
+
+    Of several games, which one an environment plays is told by its index in the whole job.
+    """
+    return [own[0] for own in numbers] if len(agent.games) > 1 else range(len(numbers))
+
+
 def normalized_mean(agent: Agent, played: Sequence[PlayedEpisode]) -> float | None:
     """Return the normalized Procgen score, of several games their mean; None for other suites."""
     suite, _ = split_env_name(agent.config.environment.env)

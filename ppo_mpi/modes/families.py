@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ppo_mpi.registry import PROCGEN_GAMES
 from ppo_mpi.settings.atari_names import GAMES, title
+from ppo_mpi.settings.variant_names import VARIANT_GAMES
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ def procgen_games() -> list[str]:
     return list(PROCGEN_GAMES)
 
 
+def procgen_variants() -> list[str]:
+    """List the variants of its games."""
+    return list(VARIANT_GAMES)
+
+
 def gym_ids(part: str) -> Callable[[], list[str]]:
     """Return what lists Gymnasium's ids from one part of its package."""
 
@@ -118,10 +124,15 @@ def probes() -> list[str]:
     """List the probes."""
     from ppo_mpi.envs.probe import TASKS
     from ppo_mpi.envs.probe_corridor import SPECS
+    from ppo_mpi.envs.probe_memory import SPECS as MEMORY_SPECS
 
-    return [f"probe:{name}" for name in (*TASKS, *SPECS)]
+    return [f"probe:{name}" for name in (*TASKS, *SPECS, *MEMORY_SPECS)]
 
 
+PROCGEN = (Package("procgen", ("procgen-mirror", "procgen")),)
+PROCGEN_REMEDY = (
+    "pip install procgen-mirror (Python 3.11, 3.12, Linux on x86-64) or procgen (Python 3.10)"
+)
 GYMNASIUM = Package("gymnasium")
 PYGAME = ("pygame",)
 EGL = ("libEGL.so.1", "libGL.so.1")
@@ -129,10 +140,13 @@ CLASSIC = 'pip install "ppo_mpi[classic]"'
 APT_EGL = "apt install libegl1 libgl1 (and MUJOCO_GL=egl without a display)"
 FAMILIES = {
     "procgen": Family(
-        "procgen", "16 games with endless levels", "coinrun",
-        (Package("procgen", ("procgen-mirror", "procgen")),),
-        "pip install procgen-mirror (Python 3.11, 3.12, Linux on x86-64) or procgen (Python 3.10)",
+        "procgen", "16 games with endless levels", "coinrun", PROCGEN, PROCGEN_REMEDY,
         tasks=procgen_games,
+    ),
+    "misgen": Family(
+        "procgen", "variants of them that mislead", "coinrun_aisc", PROCGEN, PROCGEN_REMEDY,
+        tasks=procgen_variants,
+        note="what an agent learns in some shows in others to be another goal than meant",
     ),
     "classic": Family(
         "gym", "Gymnasium's classic control", "CartPole-v1", (GYMNASIUM,), CLASSIC,

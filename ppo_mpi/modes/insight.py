@@ -49,6 +49,7 @@ class Observer:
         if saliency:
             agent.check_sees_pictures()
         self._values: list[list[float]] = [[] for _ in range(num_players)]
+        self._seen: list[np.ndarray] = [np.empty(0)] * num_players
         self._newest: list[Insight | None] = [None] * num_players
         self._range = 0.0, 0.0
         self._rows: list[dict[str, np.ndarray | np.generic]] = []
@@ -70,7 +71,7 @@ class Observer:
             if view.ended or player.action is None or known is None:
                 continue
             self._rows.append({
-                "observations": view.obs,
+                "observations": self._seen[place],
                 "values": np.float32(known.values[-1]),
                 "actions": player.action,
                 "episodes": np.int64(view.episode),
@@ -92,12 +93,12 @@ class Observer:
         return len(self._rows)
 
     def _thought(self, place: int, player: Player) -> Insight:
-        gradient = None
+        gradient, self._seen[place] = None, player.obs[0].copy()
         if self._saliency:
-            values, gradients = self._agent.value_gradient(player.obs)
+            values, gradients = self._agent.value_gradient(player.obs, player.memory)
             gradient = gradients[0]
         else:
-            values = self._agent.act(player.obs, None).values
+            values = self._agent.act(player.obs, None, player.memory).values
         if player.view.num_steps == 0:
             self._values[place] = []
         self._values[place].append(float(values[0]))

@@ -14,6 +14,7 @@ from ppo_mpi.learning.rollout import Batch, Rollout
 from ppo_mpi.learning.scheduled import Scheduled
 from ppo_mpi.learning.schedules import value_at
 from ppo_mpi.learning.statistics import value_statistics
+from ppo_mpi.learning.update import update
 from ppo_mpi.learning.value_targets import normalized_targets
 from ppo_mpi.rewards.making import intrinsic_rewards
 
@@ -34,6 +35,30 @@ def collect(run: Run, config: TrainConfig, continue_episodes: bool) -> Rollout |
     except IterationAbandonedError:
         return None
     return rollout
+
+
+def learn(run: Run, batch: Batch, now: Scheduled, comm: Communicator) -> dict[str, float]:
+    """Let the policy learn from a rollout, with the phases of its algorithm around. Collective.
+
+    Args:
+        run: changed in place.
+        batch: this rank's share.
+        now: what the schedules say.
+        comm: the job.
+
+    Returns:
+        metrics, the same on every rank.
+    """
+    iteration, phasic = run.progress.iteration, run.phasic
+    steps = 0.0
+    if phasic is not None:
+        steps = phasic.learn_values(batch, iteration, now, comm)  # collective
+    indices = run.collector.actor.envs.indices
+    metrics = update(run.learner, batch, indices, iteration, now, comm)  # collective
+    metrics["optimizer_steps"] += steps
+    if phasic is not None:
+        metrics |= phasic.after_update(batch, iteration, now, comm)  # collective
+    return metrics
 
 
 def learn_beside(

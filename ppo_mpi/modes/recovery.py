@@ -60,7 +60,7 @@ def keep(run: Run, logger: Logger, comm: Communicator) -> Kept:
         RankLostError: what was kept before counts on.
     """
     snapshot = with_own_tensors(snapshot_of(run))
-    own = Part(snapshot.environments, snapshot.entries)
+    own = Part(snapshot.states(), snapshot.entries)
     distances = range(1, min(MIRRORS, comm.world_size - 1) + 1)
     others = [comm.exchange(own, distance) for distance in distances]  # collective
     # What rank 0 alone knows.

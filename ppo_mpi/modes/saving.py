@@ -88,7 +88,7 @@ def save(
     # In the checkpoint as well: a job that ends before they are set leaves that to the next one.
     tags = state["tags"] = ["best"] * improved + [milestone] * (milestone is not None)
     path = save_checkpoint(
-        run_dir, progress.timesteps, snapshot.tensors, snapshot.environments, state, comm
+        run_dir, progress.timesteps, snapshot.tensors, snapshot.states(), state, comm
     )  # collective
 
     def tag() -> None:

@@ -21,16 +21,15 @@ from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
 from ppo_mpi.distributed.records import new_records
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import IterationAbandonedError, RankLostError
-from ppo_mpi.learning.collector import gather_episodes
+from ppo_mpi.learning.episodes import gather_episodes
 from ppo_mpi.learning.scheduled import scheduled
 from ppo_mpi.learning.schedules import continues_episodes
-from ppo_mpi.learning.update import update
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
 from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
 from ppo_mpi.modes.filming import start_filming
 from ppo_mpi.modes.opening import Opening, close_finished, open_run, prepare_folder
-from ppo_mpi.modes.phases import collect, learn_beside, prepare_batch
+from ppo_mpi.modes.phases import collect, learn, learn_beside, prepare_batch
 from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
 from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
 from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, with_own_tensors
@@ -143,8 +142,8 @@ def train(
     progress = run.progress
     evaluator = Evaluator.for_training(config, run, comm) if config.job.eval_every else None
     ending, begun, lost = None, False, False
-    # Seconds of the last iteration, without and with an evaluation; the same on every rank.
-    pace = dict.fromkeys([False, True] if evaluator else [False], math.inf)
+    # Seconds of the last iteration of each kind; the same on every rank.
+    pace = dict.fromkeys(possible_kinds(run, evaluator), math.inf)
     while ending is None:
         comm.heart.begin_iteration(progress.iteration + 1)
         start, newly_kept = kept.snapshot if kept else None, kept
@@ -155,10 +154,11 @@ def train(
                 # A short iteration is over within the grace time: nothing to go back to is needed.
                 if start is None and max(pace.values()) > config.job.stop_grace_seconds / 2:
                     start = with_own_tensors(snapshot_of(run))
+                ends_phase = run.phasic is not None and run.phasic.ends_phase
                 ending, seconds = one_round(
                     run, config, comm, logger, run_dir, started, evaluator, start
                 )  # collective
-                pace[is_evaluated(run, config, evaluator)] = seconds
+                pace[is_evaluated(run, config, evaluator), ends_phase] = seconds
                 newly_kept = keep(run, logger, comm) if comm.survives_losses else None  # collective
             begun = True
         except RankLostError:
@@ -231,6 +231,12 @@ def one_round(
     return ending, seconds
 
 
+def possible_kinds(run: Run, evaluator: Evaluator | None) -> list[tuple[bool, bool]]:
+    """Return the kinds of iterations by (evaluated, with an auxiliary phase); some are rare."""
+    kinds = [(False, False)] + [(True, False)] * (evaluator is not None)
+    return kinds + [(False, True)] * (run.phasic is not None and run.phasic.keeps_rollouts)
+
+
 def is_evaluated(run: Run, config: TrainConfig, evaluator: Evaluator | None) -> bool:
     """Return whether the policy is evaluated after the iteration that was taken last."""
     return evaluator is not None and run.progress.iteration % config.job.eval_every == 0
@@ -261,18 +267,11 @@ def run_iteration(
         raise IterationAbandonedError("a signal to stop came while collecting")
 
     batch, metrics = prepare_batch(run, rollout, config, now, continue_episodes, comm)  # collective
-    metrics |= update(
-        run.learner,
-        batch,
-        run.collector.actor.envs.indices,
-        progress.iteration,
-        now,
-        comm,
-    )  # collective
+    metrics |= learn(run, batch, now, comm)  # collective
     metrics |= learn_beside(run, rollout, now.learning_rate, comm)  # collective
     progress.iteration += 1
     progress.timesteps += learning.rollout_timesteps
-    episodes = gather_episodes(run.actors, comm)  # collective
+    episodes = gather_episodes(run.episodes, comm)  # collective
     restarts = sum(actor.restarts for actor in run.actors)
     seconds = [collected - begin, time.monotonic() - collected, comm.seconds - waited]
     *seconds, restarts = comm.sum(np.array([*seconds, restarts])).tolist()  # collective

@@ -155,6 +155,11 @@ class Joint:
         """Take each space with its distribution."""
         self._parts = parts
 
+    @property
+    def distributions(self) -> list[Distribution]:
+        """Those of the parts, in order."""
+        return [own for _, own in self._parts]
+
     def sample(self, noise: Tensor) -> Tensor:
         """Return actions [N, K] float32 from the parts' noise, side by side."""
         return _beside([own.sample(noise[:, part.noise]) for part, own in self._parts])

@@ -14,7 +14,7 @@ from ppo_mpi.storage.logger import EPISODE_WINDOW
 from ppo_mpi.storage.run_folder import step_timesteps
 from ppo_mpi.storage.stored_config import is_number, is_whole
 
-_ENVIRONMENT = re.compile(r"(train|test)/(\d{6,9})", re.ASCII)
+_ENVIRONMENT = re.compile(r"(train|test|phase|train_memory|test_memory)/(\d{6,9})", re.ASCII)
 _TAG = re.compile(r"best|milestone-\d{1,9}", re.ASCII)
 _COUNT_LIMIT = 2**62
 
@@ -42,12 +42,16 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "losses": (_are_losses, "a list of losses"),
         "arithmetic": (lambda value: value in ("float32", "bfloat16"), "float32 or bfloat16"),
         "microbatch_size": (_is_count, "a count"),
+        "phase_rollouts": (_is_count, "a count"),
     }
     games = _keys_of_games(config)
     if games:
         curves = _is_logger_of(games)
         checks["logger"] = (curves, f"the state of a logger with {', '.join(sorted(games))}")
     checks |= {name: check for name, check in later.items() if name in state}
+    if config.is_phasic:
+        most = config.ppg.policy_iterations - 1
+        checks["phase_rollouts"] = (_is_at_most(most), f"a count up to {most}")
     episodes = {"train_episodes": num_envs, "test_episodes": config.environment.num_test_envs}
     for name, number in episodes.items():
         if number:
@@ -64,6 +68,8 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
     if named is not None and named != state["timesteps"]:
         raise _wrong(checkpoint, "timesteps", f"{named}, as in the name of its folder")
     numbers = {"train": num_envs, "test": config.environment.num_test_envs}
+    numbers |= {f"{split}_memory": number for split, number in numbers.items()}
+    numbers["phase"] = num_envs if config.is_phasic else 0
     for key in checkpoint.environments:
         match = _ENVIRONMENT.fullmatch(key)
         if match is None or int(match[2]) >= numbers[match[1]]:
@@ -83,6 +89,10 @@ def _wrong(checkpoint: Checkpoint, name: str, expected: str) -> CheckpointError:
 
 def _is_count(value: Any) -> bool:
     return is_whole(value) and 0 <= value < _COUNT_LIMIT
+
+
+def _is_at_most(most: int) -> Callable[[Any], bool]:
+    return lambda value: _is_count(value) and value <= most
 
 
 def _is_float(value: Any) -> bool:

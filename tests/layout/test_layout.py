@@ -44,7 +44,9 @@ ROWS = {
     **dict.fromkeys(("cli", "cli_sources", "cli_values", "cli_words"), 2),
     "learning": 3,
     **dict.fromkeys(("algorithms", "rewards"), 4),
-    **dict.fromkeys(("suites", "stepping", "build", "agent", "snapshot", "snapshot_checks"), 5),
+    **dict.fromkeys(
+        ("suites", "stepping", "build", "agent", "snapshot", "snapshot_checks", "snapshot_phase"), 5
+    ),
     "modes": 6,
     "experiments": 7,
     **dict.fromkeys(("__main__", "api"), 8),
@@ -67,7 +69,10 @@ OWN_FILES = {
     "pybullet": ("envs/pybullet*.py",),
     "pybullet_envs": ("envs/pybullet*.py",),
     "pybullet_utils": ("envs/pybullet*.py",),
-    "cv2": ("modes/viewers.py", "envs/atari*.py", "envs/corruption*.py", "envs/wrappers.py"),
+    "cv2": (
+        *("modes/viewers.py", "envs/atari*.py", "envs/corruption*.py", "envs/wrappers.py"),
+        "envs/procgen_sprites.py",
+    ),
     "imageio_ffmpeg": (),  # its import fails beside a new setuptools; its program is found by path
 }
 

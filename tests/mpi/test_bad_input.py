@@ -38,7 +38,10 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     ("words", "message"),
     [
         (["tain"], "unknown mode 'tain'; did you mean train?"),
-        (["train", "coinrn"], "unknown environment 'coinrn'; did you mean coinrun?"),
+        (
+            ["train", "coinrn"],
+            "unknown environment 'coinrn'; did you mean coinrun or coinrun_aisc?",
+        ),
         (["train", "--preset", "cartpol"], "unknown preset 'cartpol'; did you mean cartpole "),
         (["train", "--num-evns", "3"], "unknown setting '--num-evns'; did you mean --num-envs"),
         (["train", "--num-envs", "x"], "num_envs='x' (command line) is not a whole number"),

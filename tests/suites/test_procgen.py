@@ -268,7 +268,7 @@ def test_observations_that_were_handed_out_do_not_change() -> None:
 
 def test_an_engine_can_be_collected_while_the_librarys_lock_is_held() -> None:
     """As it happens when the collector runs within the making of another engine."""
-    engine = make("coinrun", [0])._engine  # type: ignore[attr-defined]
+    engine = make("coinrun", [0])._slots.engine  # type: ignore[attr-defined]
     with engine._ffi._lock:
         closing = threading.Thread(target=engine.close, daemon=True)
         closing.start()

@@ -14,13 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from ppo_mpi.agent import load_agent
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import RecordConfig
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.playback import Player, advance
@@ -126,63 +123,6 @@ def test_a_recorded_procgen_episode_is_an_h264_video_of_the_human_view(procgen_r
     assert f"wrote {path}: 2.0 s (30 frames at 15/s), 512x512" in done.stdout
     assert re.search(r"Video: h264 .*yuv420p.* 512x512.* 15 fps", what_ffmpeg_says(path))
     assert frames_in(path) == 30
-
-
-def test_values_and_saliency_are_shown_and_what_was_thought_is_written_down(
-    procgen_run, runs, tmp_path
-):
-    agent = load_agent(procgen_run, str(runs), "cpu", "float32")
-    config = RecordConfig(
-        seconds=4, size=128, agent_view=True, saliency=True, values=True, caption=True,
-        greedy=True, output=str(tmp_path), grid="1x2",
-    )  # fmt: skip
-    (video,) = record(agent, config)
-    # Three pictures, a curve an eighth as high as wide, and a caption of two lines.
-    assert video.width == 2 * 3 * 128
-    assert video.height > 128 + 3 * 128 // 8
-    notes = np.load(video.path.with_suffix(".npz"))
-    assert set(notes) == {"observations", "values", "actions", "episodes", "levels", "steps"}
-    rows = len(notes["values"])
-    assert 59 < rows <= 2 * 59
-    assert notes["observations"].shape == (rows, 64, 64, 3)
-    assert set(notes["levels"]) <= set(range(5))
-    assert {0, 1} <= set(notes["episodes"])
-    again = [agent.act(obs[None], None) for obs in notes["observations"]]
-    values = np.array([own.values[0] for own in again])
-    np.testing.assert_allclose(notes["values"], values, rtol=1e-4, atol=1e-5)
-    sure = [i for i, own in enumerate(again) if np.ptp(np.sort(own.probabilities[0])[-2:]) > 1e-4]
-    assert sure
-    np.testing.assert_array_equal(
-        notes["actions"][sure], np.array([own.actions[0] for own in again])[sure]
-    )
-    both = [(e, s) for e, s in zip(notes["episodes"], notes["steps"], strict=True)]
-    assert len(set(both)) == rows
-
-
-def test_the_derivative_of_the_value_predicts_how_it_changes(procgen_run, runs):
-    agent = load_agent(procgen_run, str(runs), "cpu", "float32")
-    envs = agent.make_envs(3, 1, stream="evaluate")
-    obs = envs.reset()
-    envs.close()
-    values, gradient = agent.value_gradient(obs)
-    np.testing.assert_allclose(values, agent.act(obs, None).values, rtol=1e-4, atol=1e-5)
-    assert gradient.shape == obs.shape
-    for slot in range(3):  # along the gradient itself, by up to a twentieth of a gray level
-        size = np.abs(gradient[slot]).max()
-        step = torch.from_numpy(gradient[slot] * (0.05 / size))[None]
-        here = torch.from_numpy(obs[slot])[None].float()
-        with torch.enable_grad():  # the pass that takes pixels which are no whole numbers
-            up, down = (agent.model((here + sign * step).clone())[1] for sign in (1, -1))
-        expected = 2 * float((torch.from_numpy(gradient[slot]) * step[0]).sum())
-        assert float((up - down).detach()) == pytest.approx(expected, rel=0.05)
-
-
-def test_saliency_without_pictures_is_refused_and_values_are_not(runs, tmp_path):
-    agent = load_agent("cart", str(runs), "cpu", "float32")
-    with pytest.raises(ConfigError, match="saliency=True, but what the agent of cart sees"):
-        record(agent, RecordConfig(seconds=1, saliency=True, output=str(tmp_path)))
-    (video,) = record(agent, RecordConfig(seconds=1, values=True, output=str(tmp_path)))
-    assert np.load(video.path.with_suffix(".npz"))["observations"].shape[1:] == (4,)
 
 
 def test_a_grid_shows_several_episodes_with_captions_and_the_agents_view(

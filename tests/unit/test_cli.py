@@ -247,7 +247,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (["train", "--hidden-sizes", "a"], "is not a list of whole numbers"),
         (["train", "--bootstrap-clip", "a"], "is not a list of numbers such as -10 10"),
         (["train", "--soft-resets", "schedule"], "one of on, off, scheduled; did you mean sched"),
-        (["train", "coinrn"], "unknown environment 'coinrn'; did you mean coinrun?"),
+        (
+            ["train", "coinrn"],
+            "unknown environment 'coinrn'; did you mean coinrun or coinrun_aisc?",
+        ),
         (["train", "procgen:x"], "unknown Procgen game 'x'; known: bigfish, "),
         (["train", "atori:Pong"], "env=atori:Pong: there is neither a suite nor a module atori"),
         (["train", "procgn:coinrun"], "neither a suite nor a module procgn; did you mean procgen?"),

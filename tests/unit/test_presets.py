@@ -22,7 +22,8 @@ def test_the_promised_presets_are_there():
     promised |= {"cartpole", "acrobot", "lunarlander", "gym-control", "probe"}
     promised |= {"mountaincar-icm", "mujoco-ppo", "halfcheetah", "images", "friends-cartpole"}
     promised |= {"friends-mountaincar", "friends-mountaincar-continuous"}
-    promised |= {"atari-ppo"}
+    promised |= {"atari-ppo", "procgen-ppg-easy", "procgen-ppg-hard", "cartpole-ppg"}
+    promised |= {"atari-recurrent", "misgen-hard-rec", "misgen-hard-local-dev-rec"}
     assert promised <= set(preset_names())
 
 
@@ -73,6 +74,89 @@ def test_the_procgen_presets_have_the_published_numbers(
     is_paper = "paper" in name
     assert learning.learning_rate_schedule == ("constant" if is_paper else "linear")
     assert learning.normalize_advantages == ("minibatch" if is_paper else "rollout")
+
+
+@pytest.mark.parametrize(
+    ("name", "num_envs", "mode", "total", "aux_minibatch"),
+    [
+        ("procgen-ppg-hard", 256, "hard", 100_000_000, 4_096),
+        ("procgen-ppg-easy", 64, "easy", 25_000_000, 1_024),
+    ],
+)
+def test_the_phasic_presets_have_the_published_numbers(name, num_envs, mode, total, aux_minibatch):
+    config = parse_command(["train", "--preset", name]).config
+    learning, ppg = config.learning, config.ppg
+    assert (config.environment.num_envs, config.rollout_steps) == (num_envs, 256)
+    assert (config.procgen.num_levels, config.procgen.distribution_mode) == (0, mode)
+    assert config.job.total_timesteps == total
+    assert (learning.algorithm, config.network.shared_torso) == ("ppg", False)
+    assert (ppg.policy_iterations, learning.num_epochs, ppg.value_epochs) == (32, 1, 1)
+    assert (ppg.aux_epochs, ppg.clone_coef, ppg.aux_learning_rate) == (6, 1.0, 5e-4)
+    assert learning.rollout_timesteps // ppg.aux_minibatches == aux_minibatch
+    assert learning.num_minibatches == 8
+    assert (learning.discount, learning.gae_lambda, learning.entropy_coef) == (0.999, 0.95, 0.01)
+    assert (learning.learning_rate, learning.learning_rate_schedule) == (5e-4, "constant")
+    assert (learning.clip_range, learning.clip_values, learning.max_grad_norm) == (0.2, False, 0)
+    assert (learning.value_loss, learning.value_coef) == ("half_squared", 1.0)
+    assert learning.normalize_rewards
+    assert config.job.checkpoint_every % ppg.policy_iterations == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "num_envs", "steps", "mode", "total", "minibatch"),
+    [
+        ("misgen-debug", 2, 64, "easy", 12_800, 32),
+        ("misgen-easy", 64, 256, "easy", 25_000_000, 2_048),
+        ("misgen-easy-200", 128, 256, "easy", 25_000_000, 4_096),
+        ("misgen-hard", 128, 256, "hard", 200_000_000, 4_096),
+        ("misgen-hard-500", 256, 256, "hard", 200_000_000, 8_192),
+        ("misgen-hard-500-mem", 256, 256, "memory", 200_000_000, 8_192),
+        ("misgen-hard-local-dev", 16, 256, "hard", 200_000_000, 512),
+        ("misgen-a100", 512, 256, "hard", 80_000_000, 8_192),
+        ("misgen-a100-large", 512, 256, "hard", 80_000_000, 8_192),
+    ],
+)
+def test_the_presets_of_goal_misgeneralization_have_the_published_numbers(
+    name, num_envs, steps, mode, total, minibatch
+):
+    config = parse_command(["train", "--preset", name]).config
+    learning = config.learning
+    assert (config.environment.num_envs, config.rollout_steps) == (num_envs, steps)
+    assert (config.procgen.distribution_mode, config.job.total_timesteps) == (mode, total)
+    assert learning.rollout_timesteps // learning.num_minibatches == minibatch
+    assert learning.num_epochs == (1 if name == "misgen-debug" else 3)
+    assert (learning.learning_rate, learning.discount, learning.gae_lambda) == (5e-4, 0.999, 0.95)
+    assert config.network.channel_multiplier == (4 if name.endswith("large") else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_envs", "steps", "minibatch", "total"),
+    [
+        ("misgen-hard-rec", 256, 256, 8_192, 200_000_000),
+        ("misgen-hard-local-dev-rec", 16, 256, 512, 200_000_000),
+        ("atari-recurrent", 8, 128, 256, 10_000_000),
+    ],
+)
+def test_the_recurrent_presets_have_the_published_numbers(name, num_envs, steps, minibatch, total):
+    config = parse_command(["train", "--preset", name]).config
+    learning, network = config.learning, config.network
+    assert (config.environment.num_envs, config.rollout_steps) == (num_envs, steps)
+    assert learning.rollout_timesteps // learning.num_minibatches == minibatch
+    assert config.job.total_timesteps == total
+    assert (network.recurrent, network.recurrent_size, learning.sequence_steps) == ("gru", 0, 0)
+    assert (learning.value_coef, learning.entropy_coef, learning.max_grad_norm) == (0.5, 0.01, 0.5)
+    assert learning.learning_rate_schedule == "linear"
+    assert learning.normalize_advantages == "rollout"
+    if name == "atari-recurrent":
+        assert (network.network, network.conv_channels) == ("nature", (32, 64, 64))
+        assert (network.feature_size, learning.num_epochs, learning.clip_range) == (512, 4, 0.1)
+        assert (learning.discount, learning.learning_rate) == (0.99, 2.5e-4)
+        assert not learning.normalize_rewards
+    else:
+        assert config.procgen.distribution_mode == "hard"
+        assert (network.network, learning.num_epochs) == ("impala", 3)
+        assert (learning.discount, learning.learning_rate) == (0.999, 5e-4)
+        assert learning.normalize_rewards
 
 
 def test_a_preset_says_only_what_is_different_from_the_one_it_builds_on(capsys):

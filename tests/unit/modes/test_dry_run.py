@@ -31,7 +31,10 @@ def test_the_table_has_every_setting_with_its_origin():
     assert rows["hidden_sizes"].split()[1:3] == ["64", "64"]
 
 
-@pytest.mark.parametrize("preset", ["procgen-easy", "procgen-hard-500", "cartpole", "lunarlander"])
+PRESETS = ["procgen-easy", "procgen-hard-500", "procgen-ppg-hard", "cartpole", "lunarlander"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("world_size", [1, 3, 8])
 def test_the_probe_is_short_and_valid(preset, world_size):
     config = parse_command(["train", "--preset", preset]).config
@@ -41,6 +44,10 @@ def test_the_probe_is_short_and_valid(preset, world_size):
     bound = max(512 * world_size, config.environment.num_envs)
     assert probe.learning.rollout_timesteps <= bound
     assert probe.learning.num_epochs == config.learning.num_epochs
+    # Each timestep goes through as many auxiliary epochs, in minibatches of about the same size.
+    assert (probe.ppg.policy_iterations, probe.ppg.aux_epochs) == (1, config.ppg.aux_epochs)
+    sizes = [c.learning.rollout_timesteps / c.ppg.aux_minibatches for c in (probe, config)]
+    assert sizes[0] < 2 * sizes[1] or probe.ppg.aux_minibatches == probe.rollout_steps
 
 
 def test_the_memory_of_a_rollout_is_counted_by_hand():
