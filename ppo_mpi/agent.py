@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from ppo_mpi.build import make_model, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.machine import choose_device, keep_big_blocks
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import outputs_and_memory
 from ppo_mpi.levels import level_of_episode
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Categorical, draw_noise
-from ppo_mpi.registry import split_env_name
+from ppo_mpi.registry import split_env_name, task_names
 from ppo_mpi.seeding import generator, stream_seed
 from ppo_mpi.snapshot import load_moments
 from ppo_mpi.snapshot_checks import check_fits
@@ -56,6 +57,8 @@ class Agent:
     model: ActorCritic
     normalizer: ObservationNormalizer | None
     checkpoint: Path
+    trained_in: str = ""
+    """The run's environment, where ``config`` names another one to show the agent in."""
 
     @property
     def run_name(self) -> str:
@@ -66,6 +69,57 @@ class Agent:
     def has_levels(self) -> bool:
         """Whether its environment has levels."""
         return split_env_name(self.config.environment.env)[0] == "procgen"
+
+    @property
+    def games(self) -> tuple[str, ...]:
+        """The environments, each once: several where the run learned several together."""
+        suite, _ = split_env_name(self.config.environment.env)
+        return tuple(f"{suite}:{task}" for task in task_names(self.config.environment.env))
+
+    def shown_in(self, env: str) -> Agent:
+        """Return the agent in another environment, or in one of those that it was trained in.
+
+        Raises:
+            ConfigError: its observations or actions are not those that the agent knows.
+        """
+        trained_in = self.trained_in or self.config.environment.env
+        suite, task = split_env_name(env)
+        config = with_values(self.config, {"env": f"{suite}:{task}"})
+        if suite != split_env_name(trained_in)[0]:
+            config = with_values(config, {"env_kwargs": ()})
+        envs, model = make_envs(config, (), 0, "shape"), self.model
+        try:
+            if (envs.obs_spec, envs.action_spec) != (model.obs_spec, model.action_spec):
+                raise ConfigError(
+                    f"env={env} shows {envs.obs_spec} and takes {envs.action_spec}, but the agent "
+                    f"of {self.run_name} was trained in {trained_in}, with {model.obs_spec} and "
+                    f"{model.action_spec}; use an environment with the same ones"
+                )
+        finally:
+            envs.close()
+        return replace(self, config=config, trained_in=trained_in)
+
+    def seeing(self, corruption: str, severity: int) -> Agent:
+        """Return the agent with corrupted pictures before its eyes; "" changes nothing.
+
+        Raises:
+            ConfigError: it sees no pictures.
+        """
+        if not corruption:
+            return self
+        changed = {"corruption": corruption, "corruption_severity": severity}
+        config = with_values(self.config, changed)
+        make_envs(config, (), 0, "shape").close()
+        return replace(self, config=config)
+
+    @property
+    def note(self) -> str:
+        """What has to be said of an agent in an environment it was not trained in; else empty."""
+        known = task_names(self.trained_in) if self.trained_in else self.games
+        env = self.config.environment.env
+        if not self.trained_in or set(task_names(env)) <= set(known):
+            return ""
+        return f"{self.run_name} was trained in {self.trained_in}; here it is in {env}"
 
     def make_envs(
         self, num: int | Sequence[int], seed: int, *, stream: str, levels: str = "train",
@@ -142,6 +196,40 @@ class Agent:
             actions.cpu().numpy(), values.cpu().numpy(), probabilities, after.cpu().numpy()
         )
 
+    def check_sees_pictures(self) -> None:
+        """Refuse an agent whose observations are no pictures.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        if not self.model.obs_spec.is_image:
+            raise ConfigError(
+                f"saliency=True, but what the agent of {self.run_name} sees is no picture "
+                f"({self.model.obs_spec}); leave out --saliency"
+            )
+
+    def value_gradient(
+        self, obs: np.ndarray, memory: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [B] float32, and how they change with each number of the pictures.
+
+        Args:
+            obs: [B, H, W, C] uint8 as the environments give them.
+            memory: [B, S] float32, as in ``act``.
+
+        Returns:
+            the values, and [B, H, W, C] float32: the value's derivative, per gray level of 255.
+        """
+        device = next(self.model.parameters()).device
+        known = torch.from_numpy(self.no_memory(len(obs)) if memory is None else memory)
+        pixels = torch.from_numpy(obs).to(device, torch.float32).requires_grad_()
+        with torch.enable_grad():
+            # The model scales its input in place, which a leaf does not allow.
+            _, scaled, _ = outputs_and_memory(self.model, pixels * 1.0, known.to(device), None)
+            values = self.model.in_returns(scaled)
+            (gradient,) = torch.autograd.grad(values.sum(), pixels)
+        return values.detach().cpu().numpy(), gradient.cpu().numpy()
+
 
 def agent_from_checkpoint(
     checkpoint: Checkpoint,
@@ -163,7 +251,7 @@ def agent_from_checkpoint(
     Raises:
         CheckpointError: the checkpoint does not fit the config it carries, or the config names
             an environment that would import a module and that the user did not name.
-        ConfigError: the user named another environment than the run has.
+        ConfigError: the user named an environment in which the agent cannot be shown.
     """
     keep_big_blocks()
     config = stored_config(checkpoint)
@@ -182,7 +270,10 @@ def agent_from_checkpoint(
     if normalizer is not None:
         load_moments({"observation": normalizer.moments}, checkpoint.tensors["normalizers"])
     timesteps, path = checkpoint.state["timesteps"], checkpoint.path
-    return Agent(config, path.parent, timesteps, model.eval(), normalizer, path)
+    agent = Agent(config, path.parent, timesteps, model.eval(), normalizer, path)
+    env = str((named or {}).get("env", ""))
+    is_other = bool(env) and split_env_name(env) != split_env_name(config.environment.env)
+    return agent.shown_in(env) if is_other else agent
 
 
 def read_run(run: str, checkpoint_dir: str) -> tuple[Checkpoint, list[str]]:
@@ -212,7 +303,8 @@ def load_agent(
         checkpoint_dir: the folder of the runs.
         device: auto, cpu or cuda.
         precision: auto, float32 or bfloat16.
-        env: the run's environment, where that is code of the user's own.
+        env: the run's environment, where that is code of the user's own; or another one, with the
+            same observations and actions, to show the agent in.
         env_kwargs: its arguments, where they are more than numbers and plain words.
 
     Raises:

@@ -13,6 +13,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.envs.several import check_same_spaces
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import (
@@ -213,6 +214,8 @@ def build_run(
     if config.environment.num_test_envs:
         indices = comm.shard(config.environment.num_test_envs)
         test_envs = make_parts(config, indices, True, resources, comm.heart)
+        tested = config.environment.test_env
+        check_same_spaces(f"test_env={tested}", test_envs, config.environment.env, envs)
         test_actor = make_actor(test_envs, learner, "test", comm.heart, normalizer, resources)
     learning = config.learning
     rewarder = make_reward_learner(config, envs, learner, comm, resources.on_gpu)  # collective

@@ -240,7 +240,10 @@ def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
     layers = merge(typed, options.config, options.preset, known, default_env)
     config = build_config(TrainConfig, layers.values)
     named = config.environment.env
-    config = with_values(config, {"env": canonical_env(named)})
+    tested = config.environment.test_env
+    config = with_values(
+        config, {"env": canonical_env(named), "test_env": canonical_env(tested) if tested else ""}
+    )
     if note := renamed(named.removeprefix("gym:"))[1]:
         notes = [*notes, note]
     config.validate(world_size=1)
@@ -304,11 +307,18 @@ def _shown(setting: Setting) -> str:
 def canonical_env(env: str) -> str:
     """Return ``suite:task``; ``coinrun`` and ``procgen:coinrun`` then compare equal.
 
+    Of several environments it is ``suite:task,task``.
+
     Raises:
         ConfigError: the suite, the module or the Procgen game is unknown, or a plain word is
             neither a Procgen game nor looks like a Gymnasium id.
     """
     suite, task = registry.split_env_name(env)
+    names = registry.names_of(env)
+    if len(names) > 1:
+        for name in names:
+            canonical_env(name)
+        return f"{suite}:{task}"
     if suite == "gym" and ":" not in env and not re.search(r"[A-Z]|-v\d+$", task):
         # Gymnasium's own ids have capitals or a version; a word such as coinrn has neither.
         message = registry.unknown_name("environment", env, registry.PROCGEN_NAMES)

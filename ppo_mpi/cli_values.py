@@ -12,8 +12,9 @@ import io
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
@@ -133,6 +134,12 @@ def build_config(config_class: type[Config], given: dict[str, Sourced]) -> Confi
         ConfigError: a value has the wrong type; names field, value, type and origin.
     """
     known = config_fields(config_class)
+    given = {
+        name: replace(value, values=_with_files(name, value.values))
+        if known[name].kind == "numbers"
+        else value
+        for name, value in given.items()
+    }
     config = _parse(config_class, known, given)
     if config is not None:
         return config
@@ -140,6 +147,31 @@ def build_config(config_class: type[Config], given: dict[str, Sourced]) -> Confi
         if _parse(config_class, known, {name: value}) is None:
             raise ConfigError(_wrong_type(name, value, known[name]))
     raise AssertionError(f"tyro refused {given} together, but each of them alone is right")
+
+
+def _with_files(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a list's words with those of a file in the place of ``@FILE``.
+
+    There numbers have white space or commas between them, and # begins a comment.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds nothing.
+    """
+    words: list[str] = []
+    for value in values:
+        if not value.startswith("@"):
+            words.append(value)
+            continue
+        try:
+            lines = Path(value[1:]).expanduser().read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+            raise ConfigError(f"{name}={value}: cannot read {value[1:]}: {reason}") from None
+        found = " ".join(line.partition("#")[0] for line in lines).replace(",", " ").split()
+        if not found:
+            raise ConfigError(f"{name}={value}: {value[1:]} holds no numbers; leave it out")
+        words += found
+    return tuple(words)
 
 
 def _parse(

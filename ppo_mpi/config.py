@@ -15,6 +15,7 @@ from typing import Any
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.atari import AtariConfig
 from ppo_mpi.settings.checks import finite
+from ppo_mpi.settings.corruption import CorruptionConfig
 from ppo_mpi.settings.environment import EnvironmentConfig
 from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
@@ -33,6 +34,7 @@ class TrainConfig:
     procgen: ProcgenConfig = ProcgenConfig()
     variants: VariantsConfig = VariantsConfig()
     atari: AtariConfig = AtariConfig()
+    corruption: CorruptionConfig = CorruptionConfig()
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
     ppg: PpgConfig = PpgConfig()

@@ -8,6 +8,9 @@ The rules, the first that fits:
 4. A name without a colon: a Procgen game; ``dm.domain.task`` and ``dm_control/domain-task-v0`` of
    the DeepMind Control Suite; an id of PyBullet's; an Atari game written like one
    (``PongNoFrameskip-v4``, ``ALE/Pong-v5``); else an id of Gymnasium.
+
+Several names with commas between them are several environments; a suite stands for the names
+behind it as well: ``atari:Pong,Breakout``.
 """
 
 from __future__ import annotations
@@ -57,6 +60,22 @@ def renamed(task: str) -> tuple[str, str]:
     if new == task:
         return task, ""
     return new, f"{task} is out of use in Gymnasium: {new} is taken, {difference}"
+
+
+def single_names(env: str, suites: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in a list of environments, each with the suite that stands before it.
+
+    Args:
+        env: as typed: one name, or several with commas between them.
+        suites: the known ones.
+    """
+    names, known, suite = [], frozenset(suites), ""
+    for name in (part.strip() for part in env.split(",")):
+        before, colon, _ = name.partition(":")
+        if colon:
+            suite = f"{before}:" if before in known else ""
+        names.append(name if colon or not name else suite + name)
+    return tuple(names)
 
 
 def split_name(env: str, suites: Iterable[str], games: Iterable[str]) -> tuple[str, str]:

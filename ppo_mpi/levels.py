@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ppo_mpi.seeding import generator
 from ppo_mpi.settings.level_sets import level_set
+from ppo_mpi.settings.procgen import NUM_LEVELS as ALL_LEVELS
 from ppo_mpi.settings.procgen import ProcgenConfig
-
-ALL_LEVELS = 2**31 - 1
-"""Number of levels of a Procgen game."""
 
 
 def level_of_episode(levels: str, episode: int, procgen: ProcgenConfig, seed: int) -> int:
@@ -23,15 +23,15 @@ def level_of_episode(levels: str, episode: int, procgen: ProcgenConfig, seed: in
         procgen: the training levels.
         seed: of the evaluation.
     """
-    start, count = procgen.start_level, procgen.num_levels
-    if levels == "train" and 0 < count <= 10**6:
-        order = generator(seed, "level order").permutation(count)
-        return start + int(order[episode % count])
+    known = procgen.training_levels
+    if levels == "train" and 0 < len(known) <= 10**6:
+        order = generator(seed, "level order").permutation(len(known))
+        return known[int(order[episode % len(known)])]
     if levels in ("train", "test"):
         random = generator(seed, f"level:{levels}", episode)
-        if levels == "train" and count:
-            return start + int(random.integers(count))
-        return _outside(random, start, count)
+        if levels == "train" and known:
+            return known[int(random.integers(len(known)))]
+        return _outside(random, known)
     listed = level_set(levels)
     assert listed, f"levels={levels!r} were checked"
     return listed[episode % len(listed)]
@@ -39,13 +39,12 @@ def level_of_episode(levels: str, episode: int, procgen: ProcgenConfig, seed: in
 
 def is_training_level(level: int, procgen: ProcgenConfig) -> bool:
     """Return whether training knows the level; without a restricted set it knows all of them."""
-    start, count = procgen.start_level, procgen.num_levels
-    return not count or start <= level < start + count
+    return not procgen.is_restricted or level in procgen.training_levels
 
 
-def _outside(random: np.random.Generator, start: int, count: int) -> int:
-    """Draw a level that is not one of the ``count`` from ``start``; 0 excludes none."""
+def _outside(random: np.random.Generator, known: Sequence[int]) -> int:
+    """Draw a level that is not one of ``known``."""
     while True:
         level = int(random.integers(ALL_LEVELS))
-        if not start <= level < start + count:
+        if level not in known:
             return level

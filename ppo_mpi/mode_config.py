@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings.checks import within
+from ppo_mpi.settings.corruption import Corruption
 from ppo_mpi.settings.level_sets import level_set
 
 
@@ -21,9 +23,15 @@ class EvaluateConfig:
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
     env: str = ""
-    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    """The environment to be in, of those that the run learned together (empty: each in turn), or
+    another one with the same observations and actions. Where it is code of your own, naming it
+    says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
+    corruption: Corruption | Literal[""] = ""
+    """What spoils the pictures that the agent sees; empty = what the run has."""
+    corruption_severity: int = 1
+    """How strong, 1 to 5; without meaning where corruption is empty."""
     episodes: int = 200
     """Episodes on each set of levels, over all ranks; with 200 the 95 % interval of a success
     rate is at most 7 percent wide on either side."""
@@ -69,6 +77,7 @@ class EvaluateConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
+        within(1, 5, corruption_severity=self.corruption_severity)
         check_levels(self.levels, allow_both=True)
         _at_least(1, episodes=self.episodes, num_envs=self.num_envs)
         _at_least(0, seed=self.seed, threads=self.threads)
@@ -95,9 +104,15 @@ class RecordConfig:
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
     env: str = ""
-    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    """The environment to be in, of those that the run learned together (empty: the first), or
+    another one with the same observations and actions. Where it is code of your own, naming it
+    says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
+    corruption: Corruption | Literal[""] = ""
+    """What spoils the pictures that the agent sees; empty = what the run has."""
+    corruption_severity: int = 1
+    """How strong, 1 to 5; without meaning where corruption is empty."""
     episodes: int = 1
     """Episodes to record in each place of the grid."""
     seconds: float = 0.0
@@ -108,6 +123,12 @@ class RecordConfig:
     """Several agents in one picture, ROWSxCOLUMNS such as 4x4; empty shows one."""
     agent_view: bool = False
     """Whether the picture that the agent sees (64 x 64 in Procgen) stands beside the human view."""
+    saliency: bool = False
+    """Whether a picture of what the value depends on stands beside the human view: blue where more
+    light raises the value, red where it lowers it."""
+    values: bool = False
+    """Whether the value's curve stands below the picture; observations, values and actions then
+    also go to a file .npz beside the video."""
     caption: bool = False
     """Whether return so far and level stand below the picture."""
     fps: int = 15
@@ -139,6 +160,7 @@ class RecordConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
+        within(1, 5, corruption_severity=self.corruption_severity)
         check_levels(self.levels, allow_both=False)
         grid_shape(self.grid)
         _at_least(1, episodes=self.episodes, fps=self.fps)
@@ -161,9 +183,15 @@ class PlayConfig:
     """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
     empty takes the newest run."""
     env: str = ""
-    """The run's environment, where that is code of your own: naming it says that you trust it."""
+    """The environment to be in, of those that the run learned together (empty: the first), or
+    another one with the same observations and actions. Where it is code of your own, naming it
+    says that you trust it."""
     env_kwargs: tuple[str, ...] = ()
     """The run's arguments of its environment, where they are more than numbers and plain words."""
+    corruption: Corruption | Literal[""] = ""
+    """What spoils the pictures that the agent sees; empty = what the run has."""
+    corruption_severity: int = 1
+    """How strong, 1 to 5; without meaning where corruption is empty."""
     terminal: bool = False
     """Whether to draw in the terminal even where there is a display; without this a window is
     opened where there is a display, else the terminal is drawn in, else a video is written."""
@@ -199,6 +227,7 @@ class PlayConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
+        within(1, 5, corruption_severity=self.corruption_severity)
         check_levels(self.levels, allow_both=False)
         _at_least(1, fps=self.fps)
         _at_least(0, episodes=self.episodes, seconds=self.seconds, seed=self.seed)

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from ppo_mpi.env_names import MUJOCO_V4, split_name
+from ppo_mpi.env_names import MUJOCO_V4, single_names, split_name
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings import atari_names
 from ppo_mpi.settings.variant_names import PLAIN_NAMES, VARIANT_GAMES
@@ -99,14 +99,42 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}; {hint}"
 
 
+def names_of(env: str) -> tuple[str, ...]:
+    """Return the environments in ``env``: one, or those between commas.
+
+    Raises:
+        ConfigError: there is nothing between two commas.
+    """
+    names = single_names(env, SUITES)
+    if len(names) > 1 and not all(names):
+        raise ConfigError(f"env={env} has an empty name in its list; use for example coinrun,maze")
+    return names
+
+
+def task_names(env: str) -> tuple[str, ...]:
+    """Return the tasks in ``env`` in the form that is stored, each once, in their order."""
+    return tuple(dict.fromkeys(split_env_name(name)[1] for name in names_of(env)))
+
+
 def split_env_name(env: str) -> tuple[str, str]:
     """Return (suite, task): ``"coinrun"`` and ``"procgen:coinrun"`` are the same.
 
-    The rules are those of ``env_names``.
+    The rules are those of ``env_names``. Of several environments the tasks have commas between
+    them.
 
     Raises:
-        ConfigError: the game is unknown.
+        ConfigError: the game is unknown, or several environments are not of one suite.
     """
+    names = names_of(env)
+    if len(names) > 1:
+        pairs = [split_env_name(name) for name in names]
+        suites = list(dict.fromkeys(suite for suite, _ in pairs))
+        if len(suites) > 1:
+            raise ConfigError(
+                f"env={env} is of the suites {' and '.join(suites)}; environments of one run are "
+                "of one suite: name those of one"
+            )
+        return suites[0], ",".join(task for _, task in pairs)
     suite, task = split_name(env, SUITES, PROCGEN_NAMES)
     if suite == "procgen":
         if task not in PROCGEN_NAMES:

@@ -26,7 +26,7 @@ from ppo_mpi.learning.normalizers import (
 from ppo_mpi.learning.turns import TurnActor
 from ppo_mpi.learning.update import Learner
 from ppo_mpi.registry import split_env_name
-from ppo_mpi.suites import make_envs
+from ppo_mpi.suites import make_envs, tested_config
 
 TURNS_ON_GPU = 2
 """Groups of environments: one is stepped while the GPU acts for the other."""
@@ -78,6 +78,8 @@ def make_parts(
         ConfigError: videos were asked for of environments that cannot be drawn; and see
             ``make_envs``.
     """
+    if held_out:
+        config = tested_config(config)
     suite, _ = split_env_name(config.environment.env)
     films = config.job.capture_video and not held_out
     if films and suite == "atari" and config.atari.atari_engine == "envpool":

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ppo_mpi.config import TrainConfig
+from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.base import VecEnvs
-from ppo_mpi.registry import SUITES, lookup, split_env_name
+from ppo_mpi.envs.corrupted import CorruptedEnvs
+from ppo_mpi.envs.listed_levels import ListedLevels
+from ppo_mpi.envs.several import SeveralEnvs
+from ppo_mpi.registry import SUITES, lookup, names_of, split_env_name
+from ppo_mpi.settings.procgen import ProcgenConfig
 
 
 def make_envs(
@@ -33,15 +37,41 @@ def make_envs(
         restart_failed: whether one that raises is made anew; suites that cannot raise ignore it.
         engine_threads: threads of an engine that can use some; 0 = the calling thread alone.
     """
-    suite, task = split_env_name(config.environment.env)
+    suite, _ = split_env_name(config.environment.env)
     options = suite_options(config, suite, held_out)
     if suite in ("procgen", "atari"):
         options["num_threads"] = engine_threads
     else:
         options["restart_failed"] = restart_failed
     make = lookup("environment suite", SUITES, suite)
-    envs: VecEnvs = make(task, indices, seed, stream=stream, render=render, options=options)
-    return envs
+    listed = options.pop("level_seeds", ())
+
+    def make_game(name: str, own: Sequence[int]) -> VecEnvs:
+        task = split_env_name(name)[1]
+        envs: VecEnvs = make(task, own, seed, stream=stream, render=render, options=options)
+        return envs
+
+    names = names_of(config.environment.env)
+    envs = make_game(names[0], indices) if len(names) == 1 else SeveralEnvs(
+        names, indices, make_game
+    )  # fmt: skip
+    if listed:
+        envs = ListedLevels(envs, listed, seed, stream)
+    spoiled = config.corruption
+    if spoiled.corruption == "none":
+        return envs
+    return CorruptedEnvs(envs, spoiled.corruption, spoiled.corruption_severity, seed, stream)
+
+
+def tested_config(config: TrainConfig) -> TrainConfig:
+    """Return the config of the environments that are tested in during training."""
+    other = config.environment.test_env
+    return with_values(config, {"env": other}) if other else config
+
+
+def all_levels(procgen: ProcgenConfig) -> ProcgenConfig:
+    """Return the options without a restricted set of levels."""
+    return replace(procgen, num_levels=0, start_level=0, level_seeds=())
 
 
 def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, Any]:
@@ -55,7 +85,7 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
     options: dict[str, Any] = {"env_kwargs": config.environment.env_kwargs}
     if suite == "procgen":
         procgen = config.procgen
-        own = replace(procgen, num_levels=0, start_level=0) if held_out else procgen
+        own = all_levels(procgen) if held_out else procgen
         return options | vars(own) | vars(config.variants)
     if suite == "atari":
         return options | vars(config.atari)

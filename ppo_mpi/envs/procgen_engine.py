@@ -107,6 +107,7 @@ def make_engine(
         MissingPackageError: procgen is not installed.
     """
     settings = dataclasses.asdict(config)
+    del settings["level_seeds"]  # ListedLevels says which levels are played
     if config.distribution_mode == "exploration":
         # It is one fixed level, and the library refuses to be told the levels.
         del settings["num_levels"], settings["start_level"]

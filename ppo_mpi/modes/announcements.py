@@ -39,6 +39,11 @@ def announce(
         f"{threads} thread(s) each; {parameters_text(run, ' parameters')} on "
         f"{run.collector.actor.device} in {str(run.model.precision).removeprefix('torch.')}{by}"
     )
+    if config.environment.test_env:
+        logger.message(
+            f"{config.environment.test_env}: {config.environment.num_test_envs} environments to "
+            "test in, on all levels"
+        )
     logger.message(
         f"{config.num_iterations:,} iterations of {rollout:,} timesteps "
         f"({config.rollout_steps} steps each), {config.learning.num_epochs} epochs x "

@@ -99,6 +99,10 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
         f"{mebibytes(model_bytes)} for the model{'s' * len(run.reward_models)} with gradients and "
         "Adam's moments, on each rank; the network's activations come on top",
     ]
+    tested = config.environment.num_test_envs
+    if tested:
+        where = config.environment.test_env or "held-out levels"
+        lines.insert(2, f"test         {tested} environments in {where}")
     lines += [f"phasic       {text}" for text, _ in phase_lines(run, config, comm)]
     if total != config.job.total_timesteps:
         lines.append(

@@ -21,26 +21,25 @@ from ppo_mpi.distributed.heart import EVALUATING, Heart
 from ppo_mpi.distributed.machine import choose_device, set_threads
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import ObservationSpec, StepResult, VecEnvs
-from ppo_mpi.envs.procgen_scores import normalized_score
 from ppo_mpi.errors import (
-    ConfigError,
     FailedEnvironmentError,
     IterationAbandonedError,
     NonFiniteError,
 )
-from ppo_mpi.levels import level_of_episode
 from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.acting import act_for
-from ppo_mpi.modes.evaluation_report import EvaluationResult, check_writable, report
+from ppo_mpi.modes.evaluation_plan import (
+    env_indices,
+    level_names,
+    normalized_mean,
+    num_places,
+    playing_order,
+)
+from ppo_mpi.modes.evaluation_report import EvaluationResult, check_writable, report_games
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.networks.distributions import draw_noise
-from ppo_mpi.registry import split_env_name
 from ppo_mpi.seeding import generator
-from ppo_mpi.settings.level_sets import level_set
 from ppo_mpi.storage.durable import on_root
-
-MOST_LISTED = 10**6
-"""Training levels up to which each of them is played when so wished."""
 
 
 def play_episodes(
@@ -66,7 +65,7 @@ def play_episodes(
     num_slots = len(numbers)
     if not num_slots:
         return []
-    envs = agent.make_envs(num_slots, seed, stream="evaluate", levels=levels)
+    envs = agent.make_envs(env_indices(agent, numbers), seed, stream="evaluate", levels=levels)
     spec = agent.model.action_spec
     position = [0] * num_slots
     noise = [generator(seed, "evaluate:actions", own[0]) for own in numbers]
@@ -173,7 +172,7 @@ def evaluate_agent(
         IterationAbandonedError: a signal to stop came too long ago, in training; on all ranks.
         FailedEnvironmentError: an environment raised in every episode; on all ranks.
     """
-    num_slots = min(num_envs, episodes)
+    num_slots = num_places(agent, episodes, num_envs)
     numbers = [list(range(slot, episodes, num_slots)) for slot in comm.shard(num_slots)]
     try:
         own: list[PlayedEpisode] | None
@@ -191,12 +190,7 @@ def evaluate_agent(
             f"{agent.config.environment.env} raised in every episode of an evaluation; mend it"
         )
     played.sort(key=lambda e: e.episode)
-    suite, game = split_env_name(agent.config.environment.env)
-    normalized = None
-    if suite == "procgen":
-        mean = float(np.mean([e.episode_return for e in played]))
-        normalized = normalized_score(game, agent.config.procgen.distribution_mode, mean)
-    return EvaluationResult(levels, played, normalized)
+    return EvaluationResult(levels, played, normalized_mean(agent, played))
 
 
 NOT_EVALUATED = {"eval_mean_return": math.nan, "eval_mean_length": math.nan}
@@ -229,36 +223,6 @@ class Evaluator:
         return {f"eval_{name}": figures[name] for name in ("mean_return", "mean_length")}
 
 
-def playing_order(agent: Agent, levels: str, config: EvaluateConfig) -> tuple[str, int]:
-    """Return which levels are played in turn, and how many episodes there are.
-
-    Args:
-        agent: who plays.
-        levels: train, test, a range or a list.
-        config: how many, in all or on each level.
-
-    Raises:
-        ConfigError: episodes on each level are asked for, and there are no levels.
-    """
-    per_level = config.episodes_per_level
-    if not per_level:
-        return levels, config.episodes
-    if not agent.has_levels:
-        raise ConfigError(
-            f"episodes_per_level={per_level}: {agent.config.environment.env} has no levels; use "
-            "--episodes"
-        )
-    procgen = agent.config.procgen
-    listed = level_set(levels)
-    if levels == "train" and 0 < procgen.num_levels <= MOST_LISTED:
-        return levels, per_level * procgen.num_levels
-    if listed is None:
-        drawn = range(config.episodes)
-        listed = [level_of_episode(levels, k, procgen, config.seed) for k in drawn]
-        levels = ",".join(map(str, listed))
-    return levels, per_level * len(listed)
-
-
 def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
     """Evaluate a run's agent; print a table, write JSON. Collective.
 
@@ -277,22 +241,22 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
     device = choose_device(config.device, comm.local_rank)
     named = {"env": config.env, "env_kwargs": config.env_kwargs}
     agent = agent_from_checkpoint(checkpoint, device, config.precision, named)
+    agent = agent.seeing(config.corruption, config.corruption_severity)
     if comm.is_root:
         for warning in warnings:
             print(warning)
-    if not agent.has_levels:
-        names = ["train"]
-    elif config.levels == "both":
-        # Who trained on all levels has no held-out ones; fresh levels are the same as any.
-        names = ["train", "test"] if agent.config.procgen.num_levels else ["test"]
-    else:
-        names = [config.levels]
-    results = []
-    for name in names:
-        levels, episodes = playing_order(agent, name, config)
-        result = evaluate_agent(
-            agent, levels, episodes, config.seed, config.greedy, config.num_envs, comm
-        )  # collective
-        results.append(replace(result, levels=name))
-    on_root(comm, lambda: report(agent, config, results))  # collective
+        if agent.note:
+            print(agent.note)
+    measured = []
+    for game in agent.games:
+        own = agent.shown_in(game) if len(agent.games) > 1 else agent
+        results = []
+        for name in level_names(own, config.levels):
+            levels, episodes = playing_order(own, name, config)
+            result = evaluate_agent(
+                own, levels, episodes, config.seed, config.greedy, config.num_envs, comm
+            )  # collective
+            results.append(replace(result, levels=name))
+        measured.append((own, results))
+    on_root(comm, lambda: report_games(config, measured))  # collective
     return 0

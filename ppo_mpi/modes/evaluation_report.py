@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,53 @@ def check_writable(**paths: str) -> None:
 
 def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]) -> None:
     """Print the table, and write the files that are asked for."""
+    report_games(config, [(agent, results)])
+
+
+def report_games(
+    config: EvaluateConfig, measured: Sequence[tuple[Agent, list[EvaluationResult]]]
+) -> None:
+    """Print a table for each game, and write the files that are asked for, of all together.
+
+    Args:
+        config: says which files.
+        measured: the agent in each game, and what came of it there.
+    """
+    documents: dict[str, dict[str, Any]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {"table": [], "level_table": []}
+    for agent, results in measured:
+        env = agent.config.environment.env
+        episodes = [e for result in results for e in result.episodes]
+        overlap = compare_levels(agent, episodes) if config.compare_levels else None
+        documents[env] = describe(agent, config, results, overlap, len(measured) > 1)
+        rows["table"] += episode_rows(agent, config, episodes, overlap)
+        own = level_rows(agent, episodes, overlap)
+        rows["level_table"] += [{"env": env, **row} for row in own] if len(measured) > 1 else own
+    for name, path in (("table", config.table), ("level_table", config.level_table)):
+        if path:
+            write_table(path, with_same_columns(rows[name]))
+    if config.json:
+        document = next(iter(documents.values())) if len(documents) == 1 else {"games": documents}
+        write_atomically(
+            Path(config.json).expanduser(), json.dumps(document, indent=1).encode() + b"\n"
+        )
+
+
+def describe(
+    agent: Agent,
+    config: EvaluateConfig,
+    results: list[EvaluationResult],
+    overlap: Overlap | None,
+    names_game: bool,
+) -> dict[str, Any]:
+    """Print what came of an agent in one game; return it for JSON."""
     summaries = {level_words(agent, r.levels): r.summary() for r in results}
-    table = Table(title=f"{agent.run_name} at {agent.timesteps:,} timesteps", box=SIMPLE_HEAD)
+    env = agent.config.environment.env
+    where = f" in {env}" if names_game or agent.note else ""
+    seen = corruption_words(agent)
+    where += f", with {seen}" if seen else ""
+    title = f"{agent.run_name} at {agent.timesteps:,} timesteps{where}"
+    table = Table(title=title, box=SIMPLE_HEAD)
     table.add_column("levels")
     for name in summaries:
         table.add_column(name, justify="right")
@@ -95,42 +140,40 @@ def report(agent: Agent, config: EvaluateConfig, results: list[EvaluationResult]
         table.add_row(row, *(column[row] for column in cells))
     Console().print(table)
     episodes = [e for result in results for e in result.episodes]
-    overlap = compare_levels(agent, episodes) if config.compare_levels else None
     gap = generalization_gap(agent, episodes, config.seed)
     held_out = by_split(agent, episodes).get("test", [])
     shared = overlap_summary(held_out, overlap) if overlap else None
     for line in [*gap_lines(gap), *overlap_lines(shared)]:
         print(line)
-    write_files(agent, config, episodes, overlap)
-    if config.json:
-        document = {
-            "run": agent.run_name,
-            "checkpoint": str(agent.checkpoint),
-            "timesteps": agent.timesteps,
-            "env": agent.config.environment.env,
-            "greedy": config.greedy,
-            "seed": config.seed,
-            "mean_return": next(iter(summaries.values()))["mean_return"],
-            "levels": summaries,
-            "generalization_gap": gap,
-            "overlap": shared,
-            "episodes": {
-                level_words(agent, r.levels): [asdict(e) for e in r.episodes] for r in results
-            },
-        }
-        write_atomically(
-            Path(config.json).expanduser(), json.dumps(document, indent=1).encode() + b"\n"
-        )
+    return {
+        "run": agent.run_name,
+        "checkpoint": str(agent.checkpoint),
+        "timesteps": agent.timesteps,
+        "env": env,
+        "trained_in": agent.trained_in or env,
+        "corruption": corruption_words(agent),
+        "greedy": config.greedy,
+        "seed": config.seed,
+        "mean_return": next(iter(summaries.values()))["mean_return"],
+        "levels": summaries,
+        "generalization_gap": gap,
+        "overlap": shared,
+        "episodes": {
+            level_words(agent, r.levels): [asdict(e) for e in r.episodes] for r in results
+        },
+    }
 
 
-def write_files(
-    agent: Agent, config: EvaluateConfig, episodes: list[PlayedEpisode], overlap: Overlap | None
-) -> None:
-    """Write the tables that are asked for."""
-    if config.table:
-        write_table(config.table, episode_rows(agent, config, episodes, overlap))
-    if config.level_table:
-        write_table(config.level_table, level_rows(agent, episodes, overlap))
+def corruption_words(agent: Agent) -> str:
+    """Return how the agent's pictures are corrupted; empty if they are not."""
+    own = agent.config.corruption
+    return "" if own.corruption == "none" else f"{own.corruption} {own.corruption_severity}"
+
+
+def with_same_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with the columns of all of them; None where one says nothing."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in columns} for row in rows]
 
 
 def gap_lines(gap: Mapping[str, Any] | None) -> list[str]:
@@ -186,7 +229,7 @@ def level_words(agent: Agent, levels: str) -> str:
     """Return how a set of levels is called in reports."""
     if not agent.has_levels or levels not in ("train", "test"):
         return levels if agent.has_levels else "all"
-    count = agent.config.procgen.num_levels
+    count = len(agent.config.procgen.training_levels)
     if not count:
         return "all levels"
     return f"train ({count})" if levels == "train" else "held-out"

@@ -58,7 +58,7 @@ class Overlap:
 def split_of(agent: Agent, level: int) -> str:
     """Return ``train``, ``test``, or ``all`` where nothing is held out."""
     procgen = agent.config.procgen
-    if not agent.has_levels or not procgen.num_levels:
+    if not agent.has_levels or not procgen.is_restricted:
         return "all"
     return "train" if is_training_level(level, procgen) else "test"
 
@@ -83,10 +83,11 @@ def compare_levels(agent: Agent, episodes: Sequence[PlayedEpisode]) -> Overlap |
     game, procgen = split_env_name(agent.config.environment.env)[1], agent.config.procgen
     if game in DRAWN_WHILE_PLAYED:
         return Overlap(0, {}, f"{game} draws its levels while they are played")
-    if procgen.num_levels > MOST_COMPARED:
+    known = procgen.training_levels
+    if len(known) > MOST_COMPARED:
         return Overlap(0, {}, f"there are more than {MOST_COMPARED:,} training levels")
-    known = range(procgen.start_level, procgen.start_level + procgen.num_levels)
-    envs = agent.make_envs(COMPARED_AT_ONCE, 0, stream="compare", levels="test")
+    # As they are, whatever the agent is made to see of them.
+    envs = agent.seeing("none", 1).make_envs(COMPARED_AT_ONCE, 0, stream="compare", levels="test")
     try:
         known_prints = level_prints(envs, known)
         prints = level_prints(envs, levels)

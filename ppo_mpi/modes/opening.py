@@ -6,6 +6,7 @@ Nothing is written before it is sure that the run can begin.
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Opening:
 
 def default_run_name(env: str) -> str:
     """Return the run's name where none is given: the environment's, fit for a folder."""
-    return split_env_name(env)[1].replace("/", "-").replace(":", "-")
+    return re.sub("[/:,]", "-", split_env_name(env)[1])
 
 
 def run_dir_of(config: TrainConfig) -> Path:
@@ -160,7 +161,7 @@ def resumed_config(
 
 
 def _same(name: str, value: Any, old: Any) -> bool:
-    if name == "env":
+    if name in ("env", "test_env") and value and old:
         return split_env_name(value) == split_env_name(old)
     return bool(value == old)
 

@@ -20,7 +20,7 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PlayConfig, RecordConfig
 from ppo_mpi.modes.acting import act_in_rows
 from ppo_mpi.modes.drawing import as_picture
-from ppo_mpi.registry import split_env_name
+from ppo_mpi.registry import split_env_name, task_names
 
 HOLD_SECONDS = 0.6
 """How long the last picture of an episode stands still, with the final return in the caption."""
@@ -43,9 +43,16 @@ def load_watched_agent(config: RecordConfig | PlayConfig) -> Agent:
     """
     config.validate()
     set_threads(config.threads, Communicator().node_affinities, 0)
-    return load_agent(
+    agent = load_agent(
         config.run, config.checkpoint_dir, config.device, "float32", config.env, config.env_kwargs
     )
+    if len(agent.games) > 1:
+        agent = agent.shown_in(agent.games[0])
+        others = ", ".join(task_names(agent.trained_in)[1:])
+        print(f"{agent.run_name} in {agent.games[0]}; it also knows {others}: choose with --env")
+    if agent.note:
+        print(agent.note)
+    return agent.seeing(config.corruption, config.corruption_severity)
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,8 @@ class Player:
         self._episode, self._next = next(episodes), next(episodes, None)
         self._assign(self._episode)
         self._obs = self._envs.reset()
+        self.action: np.ndarray | np.int64 | None = None
+        """The one that was taken last."""
         self.memory: np.ndarray
         """[1, S] float32, what the agent remembers of this episode; whoever acts keeps it."""
         self._view: View
@@ -140,6 +149,7 @@ class Player:
     def step(self, action: np.ndarray | np.int64) -> None:
         """Take one step; ``action`` is [] int64 or [A] float32."""
         assert not self._view.ended, "a held picture takes no action"
+        self.action = action
         result = self._envs.step(np.asarray(action)[None])
         ended = bool(result.terminated[0] or result.truncated[0])
         self._obs = result.obs

@@ -18,6 +18,7 @@ from ppo_mpi.agent import Agent
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import RecordConfig, grid_shape
 from ppo_mpi.modes.drawing import below, beside, caption, grid, resize
+from ppo_mpi.modes.insight import Insight, Observer
 from ppo_mpi.modes.playback import (
     HOLD_SECONDS,
     Player,
@@ -27,6 +28,7 @@ from ppo_mpi.modes.playback import (
     load_watched_agent,
     signals_unwind,
 )
+from ppo_mpi.modes.saliency import saliency_picture, value_curve
 from ppo_mpi.storage.video import Video, VideoFormat, VideoWriter, free_path
 
 _SUFFIXES = {".mp4": "mp4", ".gif": "gif"}
@@ -83,30 +85,51 @@ def record(agent: Agent, config: RecordConfig) -> list[Video]:
             )  # fmt: skip
             players.append(player)
             cleanup.callback(player.close)
+        observer = None
+        if config.values or config.saliency:
+            observer = Observer(agent, len(players), config.saliency)
         num_frames = round(config.seconds * config.fps)
-        for number, views in enumerate(_views(agent, players, config.greedy)):
-            frame = grid([picture(view, config) for view in views], rows, columns)
+        for number, shown in enumerate(_views(agent, players, config.greedy, observer)):
+            frame = grid([picture(view, config, thought) for view, thought in shown], rows, columns)
             for writer in writers:
                 writer.write(frame)
             _show_progress(number + 1, num_frames)
             if number + 1 == num_frames:
                 break
         _show_progress(0, 0)
-        return [writer.finish() for writer in writers]
+        videos = [writer.finish() for writer in writers]
+    if observer is not None and config.values:
+        path = free_path(videos[0].path.with_suffix(".npz"))
+        print(f"wrote {path}: {observer.save(path)} steps")
+    return videos
 
 
-def picture(view: View, config: RecordConfig) -> np.ndarray:
-    """Return [H, W, 3] uint8: the human view, on request the agent's beside it and a caption."""
+def picture(view: View, config: RecordConfig, insight: Insight | None = None) -> np.ndarray:
+    """Return [H, W, 3] uint8: the human view, and what is asked for beside and below it.
+
+    Args:
+        view: what there is to see.
+        config: says what is shown.
+        insight: what the agent thinks of it; None if nobody asks.
+    """
     frame = view.frame
     if config.size:
         width = round(frame.shape[1] * config.size / frame.shape[0])
         frame = resize(frame, config.size, width)
-    if config.agent_view:
-        seen = agent_picture(view)
-        height = frame.shape[0]
-        frame = beside(frame, resize(seen, height, round(seen.shape[1] * height / seen.shape[0])))
+    height = frame.shape[0]
+    seen = [agent_picture(view)] if config.agent_view else []
+    if insight is not None and insight.gradient is not None:
+        seen.append(saliency_picture(view.obs, insight.gradient))
+    for own in seen:
+        frame = beside(frame, resize(own, height, round(own.shape[1] * height / own.shape[0])))
+    if insight is not None and config.values:
+        own_range = (insight.low, insight.high)
+        frame = below(frame, value_curve(frame.shape[1], insight.values, *own_range))
     if config.caption:
-        frame = below(frame, caption(frame.shape[1], view.fields()))
+        fields: tuple[str, ...] = view.fields()
+        if insight is not None:
+            fields = (*fields, f"value {insight.values[-1]:.2f}")
+        frame = below(frame, caption(frame.shape[1], fields))
     return frame
 
 
@@ -135,11 +158,17 @@ def output_paths(agent: Agent, config: RecordConfig) -> list[tuple[Path, VideoFo
     return [(path, cast(VideoFormat, name)) for path, name in zip(paths, formats, strict=True)]
 
 
-def _views(agent: Agent, players: list[Player], greedy: bool) -> Iterator[list[View]]:
+def _views(
+    agent: Agent, players: list[Player], greedy: bool, observer: Observer | None
+) -> Iterator[list[tuple[View, Insight | None]]]:
     """Yield what to show, step by step, until every player has finished."""
     while not all(player.finished for player in players):
-        yield [player.view for player in players]
+        views = [player.view for player in players]
+        thoughts = [None] * len(players) if observer is None else observer.look(players)
+        yield list(zip(views, thoughts, strict=True))
         advance(agent, players, greedy=greedy)
+        if observer is not None:
+            observer.note(views, players)
 
 
 def _show_progress(frames: int, of: int) -> None:

@@ -9,11 +9,14 @@ from ppo_mpi.build import Progress
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import SAVING
+from ppo_mpi.envs.procgen_scores import normalized_score
+from ppo_mpi.registry import names_of, split_env_name
 from ppo_mpi.snapshot import Snapshot, state_of
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, save_checkpoint
 from ppo_mpi.storage.durable import on_root
-from ppo_mpi.storage.logger import Logger
+from ppo_mpi.storage.logger import EPISODE_WINDOW, Logger
+from ppo_mpi.storage.per_game import GameCurves
 
 
 def open_logger(
@@ -22,10 +25,24 @@ def open_logger(
     """Open the run's curves, cut at the checkpoint that it goes on from, if there is one."""
     iteration = checkpoint.state["iteration"] if checkpoint else 0
     total = config.num_iterations * config.learning.rollout_timesteps
-    logger = Logger(run_dir, comm, config.job.display, total, iteration)
+    games = game_curves(config)
+    logger = Logger(run_dir, comm, config.job.display, total, iteration, games)
     if checkpoint is not None:
         logger.load_state_dict(checkpoint.state["logger"])
     return logger
+
+
+def game_curves(config: TrainConfig) -> GameCurves | None:
+    """Return the curves of each game; None where training and test are in one game each."""
+    environment = config.environment
+    names = {"train": names_of(environment.env)}
+    if environment.num_test_envs:
+        names["test"] = names_of(environment.test_env or environment.env)
+    if max(map(len, names.values())) == 1:
+        return None
+    games = {split: [split_env_name(name)[1] for name in own] for split, own in names.items()}
+    mode = config.procgen.distribution_mode
+    return GameCurves(games, EPISODE_WINDOW, lambda game, mean: normalized_score(game, mode, mean))
 
 
 def is_better(score: float, progress: Progress) -> bool:

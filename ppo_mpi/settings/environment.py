@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import RESUMABLE, at_least
 
 
@@ -14,12 +15,17 @@ class EnvironmentConfig:
     env: str = "procgen:coinrun"
     """Environment: a Procgen game (coinrun), a Gymnasium id (CartPole-v1), suite:name
     (atari, dmc, gym, oldgym, probe, procgen, pybullet), or package.module:callable, which makes
-    your own."""
+    your own. Several with commas (coinrun,maze) are learned together, in turn by the
+    environment's number."""
     num_envs: int = 64
     """Environments of the whole job, dealt to the ranks in blocks (published easy: 64)."""
     num_test_envs: int = 0
     """More environments on held-out levels, stepped beside the others with the same policy; they
     give the test curve, count no timesteps and have no weight in the gradient. 0 = none."""
+    test_env: str = ""
+    """Another environment for those of num_test_envs, on all its levels: say the game to which a
+    variant's policy has to generalize; several with commas. Its observations and actions must be
+    those of env. Empty = env itself."""
     env_kwargs: tuple[str, ...] = ()
     """Arguments of the environment's constructor, each key=value (value as in YAML). Most of those
     of Procgen and Atari are settings; a message names the setting."""
@@ -35,3 +41,18 @@ class EnvironmentConfig:
         """Refuse values that are out of their range."""
         at_least(1, num_envs=self.num_envs)
         at_least(0, num_test_envs=self.num_test_envs, env_workers=self.env_workers)
+        for name, number, env in (
+            ("num_envs", self.num_envs, self.env),
+            ("num_test_envs", self.num_test_envs, self.test_env or self.env),
+        ):
+            games = env.count(",") + 1
+            if 0 < number < games:
+                raise ConfigError(
+                    f"{name}={number} is fewer than the {games} environments of {env}; use "
+                    f"{games} or more"
+                )
+        if self.test_env and not self.num_test_envs:
+            raise ConfigError(
+                f"test_env={self.test_env}, but num_test_envs=0 environments are tested in; use "
+                "num_test_envs=16 or so, or leave test_env out"
+            )

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,13 +41,24 @@ class EpisodeRecord:
 class Curves:
     """The files of a run's curves, appended row by row, on rank 0."""
 
-    def __init__(self, run_dir: Path, resumed_iteration: int) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        resumed_iteration: int,
+        game_of: Callable[[EpisodeRecord], str] | None = None,
+    ) -> None:
         """Open the files of a run, cut at ``resumed_iteration``; 0 starts them afresh.
+
+        Args:
+            run_dir: the run's folder.
+            resumed_iteration: the last one that is kept.
+            game_of: the last column of the episodes, where there are several games.
 
         Raises:
             CheckpointError: they cannot be written; the message names the folder.
         """
         self._run_dir = run_dir
+        self._game_of = game_of
         self._progress_path = run_dir / PROGRESS
         self._columns: list[str] = []
         self._is_first_row = True
@@ -67,7 +78,9 @@ class Curves:
             self._progress = _open(self._progress_path)
             self._episodes = _open(run_dir / EPISODES)
             if self._episodes.tell() == 0:
-                self._episodes.write(_csv_rows([_EPISODE_COLUMNS]))
+                self._episodes.write(
+                    _csv_rows([[*_EPISODE_COLUMNS, *["game"] * (game_of is not None)]])
+                )
             self._events = None
             try:
                 self._events = _Events(run_dir / TENSORBOARD)
@@ -93,7 +106,10 @@ class Curves:
             cells = [_cell(row.get(column)) for column in self._columns]
             self._progress.write(_csv_rows([cells]))
             if episodes:
-                self._episodes.write(_csv_rows([_episode_cells(episode) for episode in episodes]))
+                own = self._game_of
+                games = [[own(episode)] if own else [] for episode in episodes]
+                rows = [_episode_cells(e) + game for e, game in zip(episodes, games, strict=True)]
+                self._episodes.write(_csv_rows(rows))
             if self._events is not None:
                 self._events.write(int(row["timesteps"] or 0), row, purge=self._is_first_row)
         self._is_first_row = False
@@ -230,6 +246,8 @@ class _Events:
 
 
 def _tag(column: str) -> str:
+    if "_of_" in column or column.endswith("mean_score"):
+        return f"games/{column}"
     if column.endswith(("return", "length", "episodes")):
         return f"episodes/{column}"
     return f"time/{column}" if "second" in column else f"learning/{column}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppo_mpi.storage.curves import Curves
 from ppo_mpi.storage.curves import EpisodeRecord as EpisodeRecord  # logger.log's argument
+from ppo_mpi.storage.per_game import GameCurves
 from ppo_mpi.storage.progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Logger:
         display: Literal["auto", "plain", "off"],
         total_timesteps: int,
         resumed_iteration: int,
+        games: GameCurves | None = None,
     ) -> None:
         """Open the files, cut at the iteration from which the run goes on.
 
@@ -46,7 +48,9 @@ class Logger:
             display: ``auto`` draws a live line at a terminal, ``plain`` prints lines.
             total_timesteps: of the whole job.
             resumed_iteration: the iteration of the checkpoint; 0 starts the curves afresh.
+            games: curves of each game, where there are several.
         """
+        self._games = games
         self._resumed_iteration = resumed_iteration
         self._windows: dict[str, deque[tuple[float, int]]] = {
             split: deque(maxlen=EPISODE_WINDOW) for split in ("train", "test")
@@ -61,7 +65,7 @@ class Logger:
         if comm.is_root:
             self._line = ProgressLine(display, total_timesteps)
             if run_dir is not None:
-                self._curves = Curves(run_dir, resumed_iteration)
+                self._curves = Curves(run_dir, resumed_iteration, games.game_of if games else None)
                 if self._curves.warning:
                     self.message(self._curves.warning, is_warning=True)
 
@@ -87,6 +91,8 @@ class Logger:
         for episode in episodes:
             self._windows[episode.split].append((float(episode.episode_return), episode.length))
             self._num_episodes[episode.split] += 1
+            if self._games is not None:
+                self._games.add(episode)
         now = time.monotonic()
         before = self._logged_timesteps
         if before is None:  # each iteration takes as many timesteps as the others
@@ -120,6 +126,8 @@ class Logger:
             "test_mean_length": _mean([length for _, length in self._windows["test"]]),
             "test_num_episodes": self._num_episodes["test"],
         }
+        if self._games is not None:
+            row |= self._games.columns()
         clash = row.keys() & metrics.keys()
         assert not clash, f"metrics {sorted(clash)} have the names of the logger's own columns"
         return row | {k: None if math.isnan(v) else float(v) for k, v in metrics.items()}
@@ -153,7 +161,7 @@ class Logger:
             },
             "num_episodes": dict(self._num_episodes),
             "wall_seconds": self._wall_seconds(),
-        }
+        } | ({"games": self._games.state_dict()} if self._games else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state_dict``: the same episode window, counts and wall clock."""
@@ -161,6 +169,8 @@ class Logger:
             window.clear()
             window.extend((float(r), int(length)) for r, length in state["windows"][split])
             self._num_episodes[split] = int(state["num_episodes"][split])
+        if self._games is not None:
+            self._games.load_state_dict(state["games"])
         self._earlier_seconds = float(state["wall_seconds"])
         self._started = time.monotonic()
 

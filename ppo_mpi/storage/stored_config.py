@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from ppo_mpi.config import TrainConfig, sections, with_values
 from ppo_mpi.errors import CheckpointError, ConfigError
-from ppo_mpi.registry import split_env_name
+from ppo_mpi.registry import names_of, split_env_name
 from ppo_mpi.settings.network import OF_VALUE
 from ppo_mpi.storage.checkpoint import Checkpoint
 
@@ -52,6 +52,8 @@ LARGEST = {
 }
 MAX_ITEMS = 100
 """Items of a setting that is a list."""
+MORE_ITEMS = {"level_seeds": 10**5}
+"""Of settings that are longer lists."""
 MAX_TEXT = 4096
 """Letters of a setting that is a text."""
 _PLAIN_KWARG = re.compile(r"[A-Za-z_]\w{0,63}=[\w+\-., \[\]]{0,200}", re.ASCII)
@@ -77,7 +79,8 @@ def stored_config(checkpoint: Checkpoint) -> TrainConfig:
                 f"the checkpoint {checkpoint.path} carries the unknown setting {name[:80]!r}; "
                 "read it with the version of ppo_mpi that wrote it"
             )
-        if not _fits(value, annotations[name]) or _is_too_large(name, value):
+        most = MORE_ITEMS.get(name, MAX_ITEMS)
+        if not _fits(value, annotations[name], most) or _is_too_large(name, value):
             raise CheckpointError(
                 f"the checkpoint {checkpoint.path} carries {name}={repr(value)[:80]}, which is "
                 "not a value of this setting; use a checkpoint that was written by ppo_mpi"
@@ -85,7 +88,8 @@ def stored_config(checkpoint: Checkpoint) -> TrainConfig:
     config = with_values(TrainConfig(), values)
     try:
         config.validate(1)
-        split_env_name(config.environment.env)
+        for env in _named_in(config):
+            split_env_name(env)
     except ConfigError as error:
         raise CheckpointError(f"the checkpoint {checkpoint.path} carries {error}") from error
     return config
@@ -98,14 +102,14 @@ def _annotations() -> dict[str, Any]:
     return found
 
 
-def _fits(value: Any, annotation: Any) -> bool:
+def _fits(value: Any, annotation: Any, most_items: int = MAX_ITEMS) -> bool:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return isinstance(value, str) and value in arguments
     if origin in (Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
     if origin is tuple:
-        is_list = isinstance(value, (list, tuple)) and len(value) <= MAX_ITEMS
+        is_list = isinstance(value, (list, tuple)) and len(value) <= most_items
         return is_list and all(_fits(item, arguments[0]) for item in value)
     if annotation is str:
         return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
@@ -148,17 +152,8 @@ def check_environment(config: TrainConfig, typed: Mapping[str, Any], whose: str)
     Raises:
         CheckpointError: it is refused; the message says how to allow it.
     """
-    env = config.environment.env
-    code = _code_of(env)
-    if code and not _is_typed(env, typed):
-        trusted = os.environ.get(TRUSTED_MODULES, "").split(",")
-        # Having been imported says nothing of a callable: os.system is there in every process.
-        if code not in trusted and (":" in code or code not in sys.modules):
-            what = "called" if ":" in code else "imported"
-            raise CheckpointError(
-                f"{whose} names the environment {env}, for which {code} would be {what}; if you "
-                f"trust it, name it yourself: --env {env} (or set {TRUSTED_MODULES}={code})"
-            )
+    for env in _named_in(config):
+        _check_code(env, typed, whose)
     kwargs = config.environment.env_kwargs
     if kwargs == tuple(typed.get("env_kwargs", ())):
         return
@@ -171,6 +166,27 @@ def check_environment(config: TrainConfig, typed: Mapping[str, Any], whose: str)
             )
 
 
+def _named_in(config: TrainConfig) -> list[str]:
+    """Return every environment that a config names."""
+    environment = config.environment
+    tested = names_of(environment.test_env) if environment.test_env else ()
+    return [*names_of(environment.env), *tested]
+
+
+def _check_code(env: str, typed: Mapping[str, Any], whose: str) -> None:
+    """Refuse one environment that would run code, as ``check_environment`` has it."""
+    code = _code_of(env)
+    if code and not _is_typed(env, typed):
+        trusted = os.environ.get(TRUSTED_MODULES, "").split(",")
+        # Having been imported says nothing of a callable: os.system is there in every process.
+        if code not in trusted and (":" in code or code not in sys.modules):
+            what = "called" if ":" in code else "imported"
+            raise CheckpointError(
+                f"{whose} names the environment {env}, for which {code} would be {what}; if you "
+                f"trust it, name it yourself: --env {env} (or set {TRUSTED_MODULES}={code})"
+            )
+
+
 def _code_of(env: str) -> str:
     """Return what an environment's name imports or calls of others' code; empty if nothing."""
     suite, task = split_env_name(env)
@@ -180,7 +196,10 @@ def _code_of(env: str) -> str:
 
 
 def check_named(config: TrainConfig, named: Mapping[str, Any], run: Path) -> None:
-    """Refuse another environment, or other arguments, than the run was trained with.
+    """Refuse other arguments than the run's, and another environment where users' code runs.
+
+    An agent may be shown in another environment of a suite, but neither in place of a user's own
+    nor in one.
 
     Args:
         config: of the run.
@@ -191,11 +210,13 @@ def check_named(config: TrainConfig, named: Mapping[str, Any], run: Path) -> Non
         ConfigError: they differ.
     """
     environment = config.environment
-    env, kwargs = named.get("env"), tuple(named.get("env_kwargs", ()))
-    if env and split_env_name(env) != split_env_name(environment.env):
+    env, kwargs = str(named.get("env", "")), tuple(named.get("env_kwargs", ()))
+    known = [split_env_name(name) for name in (environment.env, *names_of(environment.env))]
+    is_other = bool(env) and split_env_name(env) not in known
+    if env and is_other and any(map(_code_of, [*names_of(env), *names_of(environment.env)])):
         raise ConfigError(
-            f"env={env}, but {run} was trained in {environment.env}, and an agent is shown in its "
-            "run's environment; leave it out"
+            f"env={env}, but {run} was trained in {environment.env}, and where one of them is code "
+            "of a user's own an agent is shown in its run's environment; leave it out"
         )
     if kwargs and kwargs != environment.env_kwargs:
         raise ConfigError(
@@ -205,4 +226,6 @@ def check_named(config: TrainConfig, named: Mapping[str, Any], run: Path) -> Non
 
 
 def _is_typed(env: str, typed: Mapping[str, Any]) -> bool:
-    return bool(typed.get("env")) and split_env_name(typed["env"]) == split_env_name(env)
+    named = [typed[setting] for setting in ("env", "test_env") if typed.get(setting)]
+    known = [split_env_name(name) for text in named for name in names_of(text)]
+    return split_env_name(env) in known

@@ -8,6 +8,7 @@ from typing import Any
 
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.errors import CheckpointError
+from ppo_mpi.registry import names_of, split_env_name
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.logger import EPISODE_WINDOW
 from ppo_mpi.storage.run_folder import step_timesteps
@@ -43,6 +44,10 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "microbatch_size": (_is_count, "a count"),
         "phase_rollouts": (_is_count, "a count"),
     }
+    games = _keys_of_games(config)
+    if games:
+        curves = _is_logger_of(games)
+        checks["logger"] = (curves, f"the state of a logger with {', '.join(sorted(games))}")
     checks |= {name: check for name, check in later.items() if name in state}
     if config.is_phasic:
         most = config.ppg.policy_iterations - 1
@@ -138,6 +143,39 @@ def _is_logger(value: Any) -> bool:
         and 0 <= seconds < _COUNT_LIMIT
         and all(_is_window(windows.get(split)) for split in ("train", "test"))
         and all(_is_count(numbers.get(split)) for split in ("train", "test"))
+    )
+
+
+def _keys_of_games(config: TrainConfig) -> set[str]:
+    """Return split/game of a run in several games, as ``GameCurves`` has them."""
+    environment = config.environment
+    splits = {"train": names_of(environment.env)}
+    if environment.num_test_envs:
+        splits["test"] = names_of(environment.test_env or environment.env)
+    return {
+        f"{split}/{split_env_name(name)[1]}"
+        for split, own in splits.items()
+        if len(own) > 1
+        for name in own
+    }
+
+
+def _is_logger_of(games: set[str]) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        own = value.get("games") if _is_logger(value) else None
+        return isinstance(own, dict) and own.keys() == games and all(map(_is_game, own.values()))
+
+    return fits
+
+
+def _is_game(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 2 or not _is_count(value[1]):
+        return False
+    returns = value[0]
+    return (
+        isinstance(returns, list)
+        and len(returns) <= EPISODE_WINDOW
+        and all(map(_is_float, returns))
     )
 
 

@@ -70,7 +70,7 @@ OWN_FILES = {
     "pybullet_envs": ("envs/pybullet*.py",),
     "pybullet_utils": ("envs/pybullet*.py",),
     "cv2": (
-        *("modes/viewers.py", "envs/atari*.py", "envs/wrappers.py"),
+        *("modes/viewers.py", "envs/atari*.py", "envs/corruption*.py", "envs/wrappers.py"),
         "envs/procgen_sprites.py",
     ),
     "imageio_ffmpeg": (),  # its import fails beside a new setuptools; its program is found by path

@@ -18,7 +18,8 @@ from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.procgen_layouts import LevelPrint, level_prints, same_levels
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import EvaluateConfig
-from ppo_mpi.modes.evaluate import ended_episode, playing_order
+from ppo_mpi.modes.evaluate import ended_episode
+from ppo_mpi.modes.evaluation_plan import playing_order
 from ppo_mpi.modes.evaluation_report import EvaluationResult, overlap_lines, report
 from ppo_mpi.modes.evaluation_tables import (
     Overlap,

@@ -10,7 +10,13 @@ import pytest
 
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.errors import CheckpointError, ConfigError
-from ppo_mpi.storage.stored_config import TRUSTED_MODULES, check_environment, check_named
+from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.stored_config import (
+    TRUSTED_MODULES,
+    check_environment,
+    check_named,
+    stored_config,
+)
 
 CODE = {
     "user:mine.envs:make_env": "mine.envs:make_env would be called",
@@ -24,6 +30,10 @@ CODE = {
 
 def config_of(env: str, *env_kwargs: str) -> TrainConfig:
     return with_values(TrainConfig(), {"env": env, "env_kwargs": env_kwargs})
+
+
+def checkpoint_with(values: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(Path("x"), {}, {}, {"config": values})
 
 
 def check(stored: str, **typed: Any) -> None:
@@ -75,7 +85,45 @@ def test_arguments_that_may_name_files_are_the_users_own_to_name() -> None:
     check_environment(config_of("HalfCheetah-v5", "frame_skip=3"), {}, "the checkpoint x")
 
 
-def test_who_names_another_environment_is_told_the_runs() -> None:
+@pytest.mark.parametrize(("setting", "env"), [("env", "coinrun,os:system"),
+                                              ("test_env", "os:system"),
+                                              ("test_env", "coinrun,os:system")])  # fmt: skip
+def test_no_environment_of_a_list_and_none_to_test_in_runs_code(setting: str, env: str) -> None:
+    config = with_values(TrainConfig(), {setting: env, "num_test_envs": 2})
+    with pytest.raises((CheckpointError, ConfigError), match="os:system would be called|suites"):
+        check_environment(config, {}, "the checkpoint x")
+    if setting == "test_env":
+        alone = with_values(config, {"test_env": "os:system"})
+        check_environment(alone, {"test_env": "os:system"}, "the checkpoint x")
+
+
+@pytest.mark.parametrize(
+    ("trained", "named"),
+    [("my.module:Game", "coinrun"), ("coinrun", "my.module:Game"), ("my.module:A", "my.module:B")],
+)
+def test_a_users_own_environment_is_not_exchanged(trained: str, named: str) -> None:
+    config, run = config_of(trained), Path("checkpoints/r")
+    with pytest.raises(
+        ConfigError, match=f"env={named}, but checkpoints/r was trained in {trained}"
+    ):
+        check_named(config, {"env": named}, run)
+
+
+def test_other_environments_and_one_of_several_may_be_named() -> None:
+    check_named(config_of("coinrun"), {"env": "maze"}, Path("r"))
+    check_named(config_of("a.b:One,a.b:Two"), {"env": "a.b:Two"}, Path("r"))
+
+
+def test_a_long_list_of_levels_is_read_and_one_without_end_is_not() -> None:
+    values = {"level_seeds": list(range(5000))}
+    assert len(stored_config(checkpoint_with(values)).procgen.level_seeds) == 5000
+    with pytest.raises(CheckpointError, match="level_seeds"):
+        stored_config(checkpoint_with({"level_seeds": [0] * 100_001}))
+    with pytest.raises(CheckpointError, match="which does not exist"):
+        stored_config(checkpoint_with({"level_seeds": [-1]}))
+
+
+def test_who_names_other_arguments_is_told_the_runs() -> None:
     config, run = config_of("HopperBulletEnv-v0", "a=1"), Path("checkpoints/r")
     for named in (
         {},
@@ -84,8 +132,6 @@ def test_who_names_another_environment_is_told_the_runs() -> None:
         {"env_kwargs": ("a=1",)},
     ):
         check_named(config, named, run)
-    with pytest.raises(ConfigError, match="env=coinrun, but checkpoints/r was trained in Hopper"):
-        check_named(config, {"env": "coinrun"}, run)
     with pytest.raises(
         ConfigError, match="env_kwargs='a=2', but checkpoints/r was trained with 'a"
     ):

@@ -1,0 +1,164 @@
+"""Environments whose pictures are corrupted before the agent sees them.
+
+Axes: B environments on this rank; H, W, C image.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ppo_mpi.envs.base import StepResult, VecEnvs
+from ppo_mpi.envs.corruptions import corrupted
+from ppo_mpi.envs.parts import check_number
+from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.seeding import generator
+
+_COUNTERS = struct.Struct("<2Q")
+"""In front of the environment's own state: the iteration in which its present stream of
+corruptions began, and the number of its present picture."""
+_LARGEST = 2**62
+PRESENT, LAST = 0, 1
+"""Which picture of a step: the one to act on, or the true last one of the episode."""
+
+
+class CorruptedEnvs(VecEnvs):
+    """Other environments, seen through a corruption.
+
+    Picture number k of environment i is corrupted by draws keyed by i and k, wherever it lives.
+    """
+
+    def __init__(self, envs: VecEnvs, name: str, severity: int, seed: int, stream: str) -> None:
+        """Take over the environments, in which no episode has begun.
+
+        Args:
+            envs: they show pictures.
+            name: of the corruption.
+            severity: 1 to 5.
+            seed: the job's.
+            stream: what the environments are for; each purpose has draws of its own.
+
+        Raises:
+            ConfigError: they show something else.
+        """
+        if not envs.obs_spec.is_image:
+            envs.close()
+            raise ConfigError(
+                f"corruption={name}, but the observations are no pictures: {envs.obs_spec}; use "
+                "corruption=none"
+            )
+        self._envs, self._name, self._severity = envs, name, severity
+        self._seed, self._stream = seed, f"{stream}:corruption"
+        self.indices = envs.indices
+        self.obs_spec, self.action_spec = envs.obs_spec, envs.action_spec
+        self._counters = [(0, 0)] * len(self.indices)
+        self._obs = np.zeros((len(self.indices), *envs.obs_spec.shape), np.uint8)
+
+    @property
+    def restarts(self) -> int:  # type: ignore[override]
+        """How many environments have raised and were made anew so far."""
+        return self._envs.restarts
+
+    def reset(self) -> np.ndarray:
+        """Begin a fresh episode in every slot; return the observations [B, H, W, C] uint8."""
+        return self._seen_next(self._envs.reset())
+
+    def step(self, actions: np.ndarray) -> StepResult:
+        """Take one step in every slot; ``actions`` as the environments take them."""
+        result = self._envs.step(actions)
+        obs = self._seen_next(result.obs)
+        return replace(
+            result,
+            obs=obs,
+            final_obs=self._seen_last(result.final_obs),
+            last_obs=self._seen_last(result.last_obs),
+        )
+
+    def observe(self) -> np.ndarray:
+        """Return the current observations [B, H, W, C] uint8."""
+        return self._obs.copy()
+
+    def assign(self, slot: int, seed: int, level: int | None) -> None:
+        """Say how the slot's next episode begins, as ``VecEnvs.assign`` has it."""
+        self._envs.assign(slot, seed, level)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
+        return self._envs.levels
+
+    def get_states(self) -> list[bytes | None]:
+        """Return each slot's whole state, the number of its picture in front."""
+        return [
+            None if state is None else _COUNTERS.pack(*counters) + state
+            for counters, state in zip(self._counters, self._envs.get_states(), strict=True)
+        ]
+
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        check_number(states, len(self.indices))
+        for state in states:
+            if state is not None:
+                self._counters_in(state)
+        self._envs.check_states(_own(states))
+
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
+        """Put back what ``get_states`` gave; return the slots that began a fresh episode instead.
+
+        Raises:
+            CheckpointError: a state belongs to another environment or is damaged.
+        """
+        self.check_states(states)
+        self._counters = [
+            (iteration, 0) if state is None else self._counters_in(state) for state in states
+        ]
+        fresh = self._envs.set_states(_own(states), iteration)
+        for slot in fresh:
+            self._counters[slot] = (iteration, 0)
+        self._see(self._envs.observe())
+        return fresh
+
+    def render(self) -> list[np.ndarray]:
+        """Return one frame [H, W, 3] uint8 per slot, in the suite's human view, not corrupted."""
+        return self._envs.render()
+
+    def close(self) -> None:
+        """Free what the environments hold."""
+        self._envs.close()
+
+    def _seen_next(self, obs: np.ndarray) -> np.ndarray:
+        """Count one picture further in every slot; return what is seen of the pictures."""
+        self._counters = [(began, count + 1) for began, count in self._counters]
+        return self._see(obs)
+
+    def _see(self, obs: np.ndarray) -> np.ndarray:
+        for slot, picture in enumerate(obs):
+            self._obs[slot] = self._corrupted(slot, picture, PRESENT)
+        return self._obs.copy()
+
+    def _seen_last(self, pictures: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        return {slot: self._corrupted(slot, own, LAST) for slot, own in pictures.items()}
+
+    def _corrupted(self, slot: int, picture: np.ndarray, which: int) -> np.ndarray:
+        began, count = self._counters[slot]
+        random = generator(self._seed, self._stream, self.indices[slot], began, count, which)
+        seen: np.ndarray = corrupted(picture, self._name, self._severity, random)
+        return seen
+
+    def _counters_in(self, state: bytes) -> tuple[int, int]:
+        if len(state) >= _COUNTERS.size:
+            began, count = _COUNTERS.unpack_from(state)
+            if began < _LARGEST and count < _LARGEST:
+                return began, count
+        raise CheckpointError(
+            "a saved environment has no count of its corrupted pictures; use a checkpoint that "
+            "was written by ppo_mpi"
+        )
+
+
+def _own(states: Sequence[bytes | None]) -> list[bytes | None]:
+    """Return the states without the counters in front."""
+    return [None if state is None else state[_COUNTERS.size :] for state in states]
