@@ -64,6 +64,8 @@ class Minibatch:
     old_values: Tensor
     advantages: Tensor
     returns: Tensor
+    samples: Tensor | None = None
+    """[N] int64, positions in the rollout's [T * B]; None if the samples are of none."""
 
     def __len__(self) -> int:
         return len(self.returns)
@@ -130,4 +132,7 @@ def microbatches(batch: Batch, samples: Tensor, size: int) -> Iterator[Minibatch
     ]  # fmt: skip
     for piece in samples.split(size or max(1, len(samples))):
         if len(piece):
-            yield Minibatch(*(x[piece.to(x.device)] for x in flat))
+            obs, actions, log_probs, values, advantages, returns = (
+                x[piece.to(x.device)] for x in flat
+            )
+            yield Minibatch(obs, actions, log_probs, values, advantages, returns, samples=piece)
