@@ -261,8 +261,8 @@ def make_learner(
         config.job.seed,
         workers,
         on_device=resources.on_gpu,
-        # What is recorded is one transform.
-        record=resources.record and (augmenter is None or augmenter.choice is None),
+        # What is recorded has its draws, and one transform, in the same memory each time.
+        record=resources.record and augmenter is None,
         augmenter=augmenter,
     )
     before = chosen.get("microbatch_size")

@@ -131,8 +131,9 @@ def grayscale(images: Tensor, draws: Tensor) -> Tensor:
         images: [N, H, W, 3] uint8.
         draws: [N, 0]; every image becomes gray, as in the published code of arXiv:2006.12862.
     """
-    weights = torch.tensor(LUMA, device=images.device)
-    return _bytes(images.float() @ weights)[..., None].expand_as(images).contiguous()
+    red, green, blue = images.float().unbind(3)
+    gray = red.mul_(LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+    return _bytes(gray)[..., None].expand_as(images).contiguous()
 
 
 def flip(images: Tensor, draws: Tensor) -> Tensor:

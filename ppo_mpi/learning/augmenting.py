@@ -81,10 +81,7 @@ class Augmenter:
         for slot, index in enumerate(indices):
             random = generator(self._seed, "augmentation", iteration, epoch, index)
             draws[:, slot] = random.random(shape, np.float32)
-        flat = torch.from_numpy(draws).flatten(0, 1)
-        if self._draws.shape != flat.shape:
-            self._draws = torch.empty_like(flat, device=self._draws.device)
-        self._draws.copy_(flat)  # a GPU's recorded kernels read from the same memory each time
+        self._draws = torch.from_numpy(draws).flatten(0, 1).to(self._draws.device)
 
     @torch.no_grad()
     def __call__(self, minibatch: Minibatch) -> Tensor:
@@ -106,6 +103,14 @@ class Augmenter:
                 images = obs[:, own].reshape(-1, *part.shape)
                 changed[:, own] = augmentation.transform(images, draws).flatten(1)
         return changed
+
+    def description(self) -> str:
+        """Return what a user is told of it when a run begins."""
+        if self.choice is None:
+            return f"learning sees images changed by {self.name}"
+        numbers = {name: number for number, name in enumerate(AUGMENTATIONS, 1)}
+        known = ", ".join(f"{numbers[name]} {name}" for name in self.names)
+        return f"learning sees changed images; the column augmentation says how: {known}"
 
     def metrics(self) -> dict[str, float]:
         """Return the number of the transform, from 1 in the order of ``AUGMENTATIONS``."""

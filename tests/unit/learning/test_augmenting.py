@@ -131,6 +131,8 @@ def test_the_choice_takes_the_returns_and_is_told_by_its_number():
     assert names == ["flip", "rotate", "grayscale", *["rotate"] * 5]
     assert numbers == [1.0 + list(AUGMENTATIONS).index(name) for name in names]
     assert augmenter_for("flip").metrics() == {}
+    assert augmenter.description().endswith(": 7 flip, 8 rotate, 6 grayscale")
+    assert augmenter_for("flip").description().endswith("by flip")
 
 
 def test_the_choices_are_those_that_fit():
