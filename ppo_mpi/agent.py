@@ -15,6 +15,7 @@ from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.machine import choose_device, keep_big_blocks
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.learning.normalizers import ObservationNormalizer
+from ppo_mpi.learning.reproducible import outputs_and_memory
 from ppo_mpi.levels import level_of_episode
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Categorical, draw_noise
@@ -31,7 +32,7 @@ from ppo_mpi.suites import make_envs
 
 @dataclass(frozen=True)
 class ActResult:
-    """What the agent does and thinks in B environments."""
+    """What the agent does, thinks and remembers in B environments."""
 
     actions: np.ndarray
     """[B, ...] as the environments take them: [B] int64, or [B, A] int64 or float32."""
@@ -39,6 +40,9 @@ class ActResult:
     """[B] float32, predicted discounted return (of normalized rewards, if the run had them)."""
     probabilities: np.ndarray | None
     """[B, A] float32 for discrete actions."""
+    memory: np.ndarray
+    """[B, S] float32, what a recurrent policy remembers then (S = 0 for others): hand it over with
+    the next observations, with zeros for environments in which an episode begins."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +97,38 @@ class Agent:
         random = generator(seed, "evaluate:actions", index)
         return draw_noise(random, steps, self.model.action_spec)
 
+    def no_memory(self, num: int) -> np.ndarray:
+        """Return [num, S] float32 zeros: what is remembered where an episode begins."""
+        return np.zeros((num, self.model.memory_size), np.float32)
+
     @torch.no_grad()
-    def act(self, obs: np.ndarray, noise: np.ndarray | None) -> ActResult:
+    def act(
+        self, obs: np.ndarray, noise: np.ndarray | None, memory: np.ndarray | None = None
+    ) -> ActResult:
         """Choose actions for raw observations.
 
         Args:
             obs: [B, ...] as the environments give them.
             noise: [B, K] to sample from the policy; None takes the most likely action.
+            memory: [B, S] float32 of the step before, ``no_memory`` at first; may be left out
+                where the policy remembers nothing.
+
+        Raises:
+            ValueError: the policy remembers, but was not told what.
         """
+        if memory is None and self.model.memory_size:
+            raise ValueError(
+                f"the policy of {self.run_name} is recurrent; give act() the memory of the step "
+                f"before, and agent.no_memory({len(obs)}) at first"
+            )
+        known = torch.from_numpy(self.no_memory(len(obs)) if memory is None else memory)
         if self.normalizer is not None:
             obs = self.normalizer.normalize(obs)
         device = next(self.model.parameters()).device
-        distribution, values = self.model(torch.from_numpy(obs).to(device))
+        outputs, values, after = outputs_and_memory(
+            self.model, torch.from_numpy(obs).to(device), known.to(device), None
+        )
+        distribution = self.model.distribution(outputs)
         values = self.model.in_returns(values)
         if noise is None:
             actions = distribution.mode()
@@ -114,7 +138,9 @@ class Agent:
         probabilities = None
         if isinstance(distribution, Categorical):
             probabilities = distribution.log_probs.exp().cpu().numpy()
-        return ActResult(actions.cpu().numpy(), values.cpu().numpy(), probabilities)
+        return ActResult(
+            actions.cpu().numpy(), values.cpu().numpy(), probabilities, after.cpu().numpy()
+        )
 
 
 def agent_from_checkpoint(

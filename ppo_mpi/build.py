@@ -32,6 +32,7 @@ from ppo_mpi.rewards.learner import RewardLearner
 from ppo_mpi.rewards.making import make_reward_learner
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.stepping import Resources, make_actor, make_parts
+from ppo_mpi.storage.logger import EpisodeRecord
 from ppo_mpi.suites import make_envs
 
 
@@ -83,6 +84,11 @@ class Run:
     def actors(self) -> list[Actor]:
         """The training actor, then the test actor if there is one."""
         return [self.collector.actor] + ([self.test_actor] if self.test_actor else [])
+
+    @property
+    def episodes(self) -> list[EpisodeRecord]:
+        """Those of this rank that ended in the last rollout."""
+        return [record for actor in self.actors for record in actor.episodes]
 
     @property
     def reward_models(self) -> list[RewardModel]:
@@ -214,7 +220,9 @@ def build_run(
     rewarder = make_reward_learner(config, envs, learner, comm, resources.on_gpu)  # collective
     return Run(
         learner=learner,
-        collector=Collector(actor, config.rollout_steps, rewarder is not None),
+        collector=Collector(
+            actor, config.rollout_steps, rewarder is not None, learning.sequence_steps
+        ),
         test_actor=test_actor,
         reward_normalizer=RewardNormalizer(
             len(envs.indices), learning.reward_discount, learning.reward_clip
@@ -261,8 +269,8 @@ def make_learner(
         config.job.seed,
         workers,
         on_device=resources.on_gpu,
-        # What is recorded has its draws, and one transform, in the same memory each time.
-        record=resources.record and augmenter is None,
+        # Sequences differ in their lengths, and draws lie in another memory each time.
+        record=resources.record and not model.memory_size and augmenter is None,
         augmenter=augmenter,
     )
     before = chosen.get("microbatch_size")

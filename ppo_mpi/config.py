@@ -8,6 +8,7 @@ share it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -109,6 +110,36 @@ class TrainConfig:
             raise ConfigError(
                 "clip_gradients=parts needs policy and values of their own; use "
                 "shared_torso=false, or clip_gradients=whole"
+            )
+        self._check_sequences()
+
+    def _check_sequences(self) -> None:
+        """Refuse sequences that nobody learns, and minibatches that would have none."""
+        learning, steps = self.learning, self.rollout_steps
+        length = learning.sequence_steps or steps
+        if self.network.recurrent == "none":
+            if learning.sequence_steps:
+                raise ConfigError(
+                    f"sequence_steps={length} has no effect on recurrent=none; use recurrent=gru "
+                    "or recurrent=lstm, or leave it out"
+                )
+            return
+        if self.is_phasic:
+            raise ConfigError(
+                f"recurrent={self.network.recurrent} does not go with algorithm=ppg: its auxiliary "
+                "phase takes samples one by one; use algorithm=ppo, or recurrent=none"
+            )
+        if length > steps:
+            raise ConfigError(
+                f"sequence_steps={length} is longer than the {steps} steps of a rollout "
+                f"(rollout_timesteps / num_envs); use 0 for all of them, or up to {steps}"
+            )
+        num = math.ceil(steps / length) * self.environment.num_envs
+        if learning.num_minibatches > num:
+            raise ConfigError(
+                f"num_minibatches={learning.num_minibatches} is more than the {num} sequences of "
+                "a recurrent policy's rollout, which are dealt as wholes; use fewer minibatches, "
+                "more environments or a smaller sequence_steps"
             )
 
 

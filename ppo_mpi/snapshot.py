@@ -23,6 +23,7 @@ from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RewardRange, RunningMoments
 from ppo_mpi.learning.phase_rollouts import PhaseRollout, phase_states
 from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.memories import loaded_memories, stored_memories
 
 
 def environment_key(split: str, index: int) -> str:
@@ -69,15 +70,21 @@ def tensors_of(run: Run) -> dict[str, dict[str, Tensor]]:
 
 
 def environments_of(run: Run) -> dict[str, bytes]:
-    """Return the states of this rank's environments; without those that cannot be saved."""
-    states = {}
+    """Return the states of this rank's environments, and what is remembered of their episodes.
+
+    Without those that cannot be saved: they begin afresh, with nothing to remember.
+    """
+    states: dict[str, bytes] = {}
     for actor in run.actors:
         if not actor.started:  # there are no episodes yet
             continue
         split, envs = actor.tracker.split, actor.envs
-        for index, state in zip(envs.indices, envs.get_states(), strict=True):
-            if state is not None:
-                states[environment_key(split, index)] = state
+        saved = {
+            i: s for i, s in zip(envs.indices, envs.get_states(), strict=True) if s is not None
+        }
+        states |= {environment_key(split, index): state for index, state in saved.items()}
+        memory = actor.memory[[index in saved for index in envs.indices]].cpu().numpy()
+        states |= stored_memories(split, list(saved), memory)
     return states
 
 
@@ -229,5 +236,8 @@ def _restore_actor(actor: Actor, checkpoint: Checkpoint) -> list[int]:
         return []  # the first rollout begins the episodes, as in any run
     fresh = actor.envs.set_states(states, checkpoint.state["iteration"])
     actor.tracker.forget(fresh)
+    memory = loaded_memories(split, indices, actor.memory.shape[1], checkpoint.environments)
+    memory[fresh] = 0.0
+    actor.memory.copy_(torch.from_numpy(memory))
     actor.started = True
     return fresh

@@ -21,6 +21,7 @@ from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.making import make_reward_model
 from ppo_mpi.snapshot_phase import check_phase
 from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.memories import check_memories
 from ppo_mpi.storage.untrusted_files import memory_bytes
 from ppo_mpi.suites import make_envs
 
@@ -36,8 +37,8 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         checkpoint: verified.
 
     Raises:
-        CheckpointError: a tensor is missing, superfluous, of another shape or type, or holds a
-            NaN or an infinity.
+        CheckpointError: a tensor or a memory is missing, superfluous, of another shape or type, or
+            holds a NaN or an infinity.
     """
     whose = f"the checkpoint {checkpoint.path}"
     envs = make_envs(config, (), 0, "shape")
@@ -56,6 +57,7 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{whose} describes no network that can be: {error}") from error
     finally:
         envs.close()
+    check_memories(whose, checkpoint.environments, model.memory_size)
     expected: dict[str, dict[str, Tensor]] = {
         "model": dict(model.state_dict()),
         "optimizer": {},

@@ -123,5 +123,6 @@ def make_actor(
     """Make what acts in a training job's environments with its policy."""
     arguments = (learner.model, learner.seed, split, heart, normalizer, learner.workers)
     if type(envs) is EnvParts:  # those that are filmed are parts too, but take no turns
-        return TurnActor(envs, *arguments, record=resources.record)
+        record = resources.record and not learner.model.memory_size
+        return TurnActor(envs, *arguments, record=record)
     return Actor(envs, *arguments)

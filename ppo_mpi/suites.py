@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.envs.base import VecEnvs
-from ppo_mpi.errors import ConfigError
-from ppo_mpi.registry import SUITES, lookup, split_env_name, unknown_name
-from ppo_mpi.settings.atari import AtariConfig
-from ppo_mpi.settings.procgen import ProcgenConfig
-
-WITH_ARGUMENTS = ("dmc", "gym", "oldgym", "pybullet", "user")
-"""Suites whose environments are made with ``env_kwargs``."""
-WITH_SETTINGS: dict[str, tuple[str, Any]] = {
-    "procgen": ("Procgen", ProcgenConfig),
-    "atari": ("Atari", AtariConfig),
-}
-"""Suites whose options are settings: how messages call them, and the section."""
+from ppo_mpi.registry import SUITES, lookup, split_env_name
 
 
 def make_envs(
@@ -62,39 +51,12 @@ def suite_options(config: TrainConfig, suite: str, held_out: bool) -> dict[str, 
         config: all settings.
         suite: a key of ``SUITES``.
         held_out: whether on all levels instead of the training levels, where there are levels.
-
-    Raises:
-        ConfigError: the environment takes no ``env_kwargs``, but some were given.
     """
-    if suite in WITH_SETTINGS:
-        _refuse_kwargs(suite, config.environment.env_kwargs)
+    options: dict[str, Any] = {"env_kwargs": config.environment.env_kwargs}
     if suite == "procgen":
         procgen = config.procgen
-        levels = replace(procgen, num_levels=0, start_level=0) if held_out else procgen
-        return vars(levels) | vars(config.variants)
-    env_kwargs = config.environment.env_kwargs
-    if suite in WITH_ARGUMENTS:
-        return {"env_kwargs": env_kwargs}
-    if env_kwargs:
-        raise ConfigError(f"env_kwargs={' '.join(env_kwargs)!r}: the suite {suite} takes none")
+        own = replace(procgen, num_levels=0, start_level=0) if held_out else procgen
+        return options | vars(own) | vars(config.variants)
     if suite == "atari":
-        return vars(config.atari).copy()
-    return {}
-
-
-def _refuse_kwargs(suite: str, env_kwargs: Sequence[str]) -> None:
-    """Refuse arguments for Procgen and Atari, whose options are settings.
-
-    Raises:
-        ConfigError: there are some; the message names the settings to use.
-    """
-    title, config_class = WITH_SETTINGS[suite]
-    known = {f.name for f in fields(config_class)}
-    for item in env_kwargs:
-        name, _, value = item.partition("=")
-        if name in known:
-            option = f"--{name.replace('_', '-')} {value}"
-            raise ConfigError(
-                f"env_kwargs={item!r}: {title}'s options are settings of their own; use {option}"
-            )
-        raise ConfigError(f"env_kwargs={item!r}: {unknown_name(f'{title} option', name, known)}")
+        return options | vars(config.atari)
+    return options

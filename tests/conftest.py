@@ -2,7 +2,8 @@
 
 The tests of ``tests/mpi`` and ``tests/learning`` that take ``comm`` run on any number of ranks:
 plain ``pytest`` runs them on one, ``python tests/on_ranks.py 2 tests/mpi`` on two. Tests that do
-not take it would do the same on every rank; on several ranks they are left out.
+not take it would do the same on every rank; on several ranks they are left out. Without ranks,
+``pytest -n 2`` runs two at a time, as ``scheduler`` hands them out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobs import end_started_jobs
@@ -72,13 +73,39 @@ def _is_launched() -> bool:
     return launched_rank(os.environ) is not None
 
 
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    """Return what a test is parametrized with."""
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that take ``comm`` when a launcher started this pytest."""
+    """Sort the tests for pytest-xdist's workers; leave out what several ranks need not repeat.
+
+    Several ranks keep the tests that take ``comm``, and of those that are run with several seeds
+    the first: all seeds are run on one rank, and others are no other communication.
+    """
+    if hasattr(config, "workerinput"):  # one of pytest-xdist's workers
+        from scheduler import order
+
+        items.sort(key=lambda item: order(item.nodeid))
     if not _is_launched():
         return
-    kept = [item for item in items if "comm" in getattr(item, "fixturenames", ())]
+    kept = [
+        item
+        for item in items
+        if "comm" in getattr(item, "fixturenames", ()) and not _parameters(item).get("seed", 0)
+    ]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Let ``pytest -n 2`` hand out tests as ``scheduler`` says."""
+    from scheduler import ByFile
+
+    config.option.loadscopereorder = False  # the order is that of the tests
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(trylast=True)

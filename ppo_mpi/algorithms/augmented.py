@@ -91,13 +91,13 @@ def drac_loss(
         Raileanu et al. 2021, arXiv:2006.12862, equations of DrAC (section 3.2). Its published code
         samples an action of pi(.|s) instead of the KL, and halves the square.
     """
-    outputs, values = model.outputs(minibatch.obs)
+    outputs, values = model.outputs(minibatch.obs, minibatch.sequences)
     distribution = model.distribution(outputs)
     log_probs = distribution.log_prob(minibatch.actions)
     loss, sums = ppo_terms(
         distribution, log_probs, values, minibatch, config, clip_range, entropy_coef
     )
-    changed, changed_values = model(augmenter(minibatch))
+    changed, changed_values = model(augmenter(minibatch), minibatch.sequences)
     with torch.no_grad():
         held = model.distribution(outputs.detach())
     policy, value = regularizers(held, values.detach(), changed, changed_values)

@@ -52,7 +52,7 @@ def ppo_loss(
     Source:
         Schulman et al. 2017, arXiv:1707.06347, eq. 9.
     """
-    distribution, values = model(minibatch.obs)
+    distribution, values = model(minibatch.obs, minibatch.sequences)
     log_probs = distribution.log_prob(minibatch.actions)
     return ppo_terms(distribution, log_probs, values, minibatch, config, clip_range, entropy_coef)
 

@@ -17,7 +17,7 @@ from ppo_mpi.envs.atari_options import AtariOptions, import_ale, parse_options
 from ppo_mpi.envs.atari_state import SavedGame
 from ppo_mpi.envs.base import Discrete, StepResult, VecEnvs
 from ppo_mpi.envs.procgen_trial import survives
-from ppo_mpi.errors import CheckpointError
+from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import stream_seed
 
 TRAINING_STREAMS = ("train", "test")
@@ -43,8 +43,8 @@ def make_envs(
         seed: the job's seed.
         stream: what the environments are for; each purpose has random streams of its own.
         render: whether ``render`` will be called.
-        options: the fields of ``AtariConfig``, and ``num_threads`` to step games with (0: the
-            calling thread alone).
+        options: the fields of ``AtariConfig``, ``env_kwargs`` (see ``arguments.ATARI``) as
+            "key=value" strings, and ``num_threads`` to step games with (0: the calling thread).
 
     Raises:
         ConfigError: a value is out of its range, or contradicts the name or another.
@@ -61,10 +61,23 @@ def make_envs(
 
 
 def make_discrete(options: AtariOptions) -> Discrete:
-    """Return the game's actions."""
+    """Return the game's actions.
+
+    Raises:
+        ConfigError: the game has not the mode or the difficulty that the options name.
+    """
     ale_py = import_ale()
     ale = ale_py.ALEInterface()
     ale.loadROM(ale_py.roms.get_rom_path(options.rom))
+    for name, value, there in (
+        ("mode", options.mode, ale.getAvailableModes()),
+        ("difficulty", options.difficulty, ale.getAvailableDifficulties()),
+    ):
+        if value is not None and value not in there:
+            raise ConfigError(
+                f"env_kwargs='{name}={value}': {options.rom} has no such {name}; use one of "
+                f"{', '.join(map(str, there))}"
+            )
     return Discrete(len(actions_of(ale, options.config.full_action_space)))
 
 
@@ -144,9 +157,13 @@ class AtariEnvs(VecEnvs):
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, its random stream and frames included."""
         return [
-            atari_state.pack(game.save(), self._options.rom, next_seed)
+            atari_state.pack(game.save(), self._options.rom, next_seed, self._options.arguments)
             for game, next_seed in zip(self._games, self._next_seeds, strict=True)
         ]
+
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._checked(states)
 
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
@@ -159,20 +176,8 @@ class AtariEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another game or other settings.
         """
-        if len(states) != len(self._games):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self._games)} slots"
-            )
-        checked = [
-            None
-            if state is None
-            else atari_state.unpack(state, game.save(), self._options.rom, index)
-            for state, game, index in zip(states, self._games, self.indices, strict=True)
-        ]
-        self._try([(game, found[0]) for game, found in zip(self._games, checked, strict=True)
-                   if found is not None])  # fmt: skip
         fresh = []
-        for slot, found in enumerate(checked):
+        for slot, found in enumerate(self._checked(states)):
             if found is None:
                 if iteration:
                     stream = f"{self._stream}:reset:{iteration}"
@@ -214,6 +219,23 @@ class AtariEnvs(VecEnvs):
         self._games[slot].begin(self._next_seeds[slot])
         self._next_seeds[slot] = None
         self._games[slot].show(self._obs[slot])
+
+    def _checked(self, states: Sequence[bytes | None]) -> list[tuple[SavedGame, int | None] | None]:
+        """Return the games and the seeds of their next episodes, tried in a child process."""
+        if len(states) != len(self._games):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._games)} slots"
+            )
+        rom = self._options.rom
+        checked = [
+            None
+            if state is None
+            else atari_state.unpack(state, game.save(), rom, index, self._options.arguments)
+            for state, game, index in zip(states, self._games, self.indices, strict=True)
+        ]
+        self._try([(game, found[0]) for game, found in zip(self._games, checked, strict=True)
+                   if found is not None])  # fmt: skip
+        return checked
 
     def _try(self, saved: Sequence[tuple[Game, SavedGame]]) -> None:
         """Let a child process go on from saved games first.

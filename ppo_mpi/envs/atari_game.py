@@ -162,6 +162,10 @@ class Game:
 
     def _load(self) -> None:
         self.ale.loadROM(self._ale_py.roms.get_rom_path(self.options.rom))
+        if self.options.mode is not None:
+            self.ale.setMode(self.options.mode)
+        if self.options.difficulty is not None:
+            self.ale.setDifficulty(self.options.difficulty)
         self.ale.reset_game()  # as Gymnasium does; in some games it can be told later on
 
     def _is_over(self) -> bool:

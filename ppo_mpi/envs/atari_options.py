@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ppo_mpi.envs.arguments import ATARI, own_arguments
 from ppo_mpi.envs.base import ObservationSpec
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.settings.atari import AtariConfig
@@ -29,6 +30,16 @@ class AtariOptions:
     sticky_actions: float
     config: AtariConfig
     """The other settings."""
+    mode: int | None = None
+    """The variant of the game that the console's switches choose; None = the game's first."""
+    difficulty: int | None = None
+    """Of the game, by the console's switches; None = the game's own."""
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        """Those of ``env_kwargs`` that were given."""
+        own = {name: getattr(self, name) for name in ATARI.own}
+        return {name: value for name, value in own.items() if value is not None}
 
     @property
     def obs_spec(self) -> ObservationSpec:
@@ -39,12 +50,15 @@ class AtariOptions:
         return ObservationSpec((size, size, stack * (1 if self.config.grayscale else 3)), "uint8")
 
 
-def resolve(task: str, config: AtariConfig) -> AtariOptions:
+def resolve(
+    task: str, config: AtariConfig, arguments: Mapping[str, Any] | None = None
+) -> AtariOptions:
     """Return what the name and the settings come to; settings win where they are set.
 
     Args:
         task: an environment's name, as ``registry.split_env_name`` gives it.
         config: the settings.
+        arguments: of the game itself, by name; see ``arguments.ATARI``.
 
     Raises:
         ConfigError: the name says -ram and the settings say frames.
@@ -58,7 +72,9 @@ def resolve(task: str, config: AtariConfig) -> AtariOptions:
         )
     skip = name.frame_skip if config.frame_skip == 0 else (config.frame_skip,) * 2
     sticky = name.sticky_actions if config.sticky_actions is None else config.sticky_actions
-    return AtariOptions(name.rom, "ram" in (name.obs, config.atari_obs), skip, sticky, config)
+    return AtariOptions(
+        name.rom, "ram" in (name.obs, config.atari_obs), skip, sticky, config, **(arguments or {})
+    )
 
 
 def parse_options(task: str, options: Mapping[str, Any]) -> tuple[AtariOptions, int]:
@@ -66,15 +82,18 @@ def parse_options(task: str, options: Mapping[str, Any]) -> tuple[AtariOptions, 
 
     Args:
         task: an environment's name.
-        options: the fields of ``AtariConfig``, and ``num_threads`` (0: the calling thread).
+        options: the fields of ``AtariConfig``, ``env_kwargs`` as "key=value" strings, and
+            ``num_threads`` (0: the calling thread).
 
     Raises:
         ConfigError: a value is out of its range, or contradicts the name.
     """
-    fields = {name: value for name, value in options.items() if name != "num_threads"}
+    beside = ("num_threads", "env_kwargs")
+    fields = {name: value for name, value in options.items() if name not in beside}
     config = AtariConfig(**fields)
     config.check()
-    return resolve(task, config), int(options.get("num_threads", 0))
+    arguments = own_arguments(ATARI, options)
+    return resolve(task, config, arguments), int(options.get("num_threads", 0))
 
 
 def import_ale() -> Any:

@@ -36,6 +36,7 @@ def check_pool_options(options: AtariOptions) -> None:
         "stack_skipped_frames=true": config.stack_skipped_frames,
         "noop_max=0": not config.noop_max,  # it would end the process
     }
+    unknown |= {f"env_kwargs {name}={value}": True for name, value in options.arguments.items()}
     for what, is_asked in unknown.items():
         if is_asked:
             raise ConfigError(f"atari_engine=envpool does not know {what}; use atari_engine=python")
@@ -125,6 +126,14 @@ class PoolEnvs(VecEnvs):
         """Return None for every slot: EnvPool cannot save a game."""
         return [None] * len(self.indices)
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        if len(states) != len(self.indices) or any(state is not None for state in states):
+            raise CheckpointError(
+                f"the {len(states)} saved environments are not {len(self.indices)} of EnvPool's, "
+                "which cannot be saved"
+            )
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Begin a fresh episode in every slot; return all slots.
 
@@ -135,11 +144,7 @@ class PoolEnvs(VecEnvs):
         Raises:
             CheckpointError: there is a state.
         """
-        if len(states) != len(self.indices) or any(state is not None for state in states):
-            raise CheckpointError(
-                f"the {len(states)} saved environments are not {len(self.indices)} of EnvPool's, "
-                "which cannot be saved"
-            )
+        self.check_states(states)
         if iteration:
             self._pool.close()
             self._pool = self._make(f"{self._stream}:reset:{iteration}")

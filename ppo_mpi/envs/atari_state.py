@@ -40,16 +40,20 @@ class SavedGame:
     """The emulator's number of the action that the console has read last."""
 
 
-def pack(saved: SavedGame, rom: str, next_seed: int | None) -> bytes:
+def pack(
+    saved: SavedGame, rom: str, next_seed: int | None, arguments: Mapping[str, int] | None = None
+) -> bytes:
     """Return one environment's state as bytes.
 
     Args:
         saved: its game.
         rom: the game's name.
         next_seed: the seed with which its next episode begins, if one was assigned.
+        arguments: ``AtariOptions.arguments``, the console's switches.
     """
     header = {
         "rom": rom,
+        "arguments": dict(arguments or {}),
         "frames": saved.frames.shape,
         "screen": saved.screen.shape,
         "emulator": len(saved.emulator),
@@ -64,7 +68,13 @@ def pack(saved: SavedGame, rom: str, next_seed: int | None) -> bytes:
     return body + _LENGTH.pack(zlib.crc32(body))
 
 
-def unpack(state: bytes, expected: SavedGame, rom: str, index: int) -> tuple[SavedGame, int | None]:
+def unpack(
+    state: bytes,
+    expected: SavedGame,
+    rom: str,
+    index: int,
+    arguments: Mapping[str, int] | None = None,
+) -> tuple[SavedGame, int | None]:
     """Read what ``pack`` gave and check all of it but the emulator's bytes.
 
     Args:
@@ -72,6 +82,7 @@ def unpack(state: bytes, expected: SavedGame, rom: str, index: int) -> tuple[Sav
         expected: a game of this kind, with the shapes of its arrays.
         rom: the game's name.
         index: the environment's whole-job index, for messages.
+        arguments: as in ``pack``.
 
     Returns:
         the game, and the seed with which its next episode begins.
@@ -82,15 +93,7 @@ def unpack(state: bytes, expected: SavedGame, rom: str, index: int) -> tuple[Sav
     whose = f"the saved state of environment {index}"
     try:
         header, rest = _split(state)
-        if header["rom"] != rom:
-            shown = repr(header["rom"])[:40]
-            raise CheckpointError(f"{whose} is one of the game {shown}, not of {rom!r}")
-        for name, array in (("frames", expected.frames), ("screen", expected.screen)):
-            if header[name] != list(array.shape):
-                raise CheckpointError(
-                    f"{whose} has {name} {str(header[name])[:60]}, these environments "
-                    f"{list(array.shape)}; use the settings of atari that the run began with"
-                )
+        _check_settings(header, expected, rom, dict(arguments or {}), whose)
         size = _count("emulator", header["emulator"], MOST_EMULATOR_BYTES)
         if len(rest) != size + expected.frames.size + expected.screen.size:
             raise ValueError(f"it has {len(rest)} bytes behind its header")
@@ -114,6 +117,27 @@ def unpack(state: bytes, expected: SavedGame, rom: str, index: int) -> tuple[Sav
             raise
         what = f"{type(error).__name__} {error}"[:200]
         raise CheckpointError(f"{whose} is damaged: {what}") from error
+
+
+def _check_settings(
+    header: Mapping[str, Any], expected: SavedGame, rom: str, own: Mapping[str, int], whose: str
+) -> None:
+    """Refuse a game of another kind; the arguments are those of ``unpack``."""
+    if header["rom"] != rom:
+        shown = repr(header["rom"])[:40]
+        raise CheckpointError(f"{whose} is one of the game {shown}, not of {rom!r}")
+    switches = header.get("arguments", {})
+    if switches != own:
+        raise CheckpointError(
+            f"{whose} has env_kwargs {str(switches)[:80]}, these environments {own}; use those "
+            "that the run began with"
+        )
+    for name, array in (("frames", expected.frames), ("screen", expected.screen)):
+        if header[name] != list(array.shape):
+            raise CheckpointError(
+                f"{whose} has {name} {str(header[name])[:60]}, these environments "
+                f"{list(array.shape)}; use the settings of atari that the run began with"
+            )
 
 
 def _split(state: bytes) -> tuple[dict[str, Any], bytes]:

@@ -134,6 +134,16 @@ class VecEnvs(ABC):
         """Return each slot's whole state, including its random streams; None if unsavable."""
 
     @abstractmethod
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Refuse what ``set_states`` would not take, and change nothing.
+
+        Where environments are in several parts, all of them are asked before one is changed.
+
+        Raises:
+            CheckpointError: as ``set_states`` does.
+        """
+
+    @abstractmethod
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave (one entry a slot).
 

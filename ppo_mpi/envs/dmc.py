@@ -5,7 +5,6 @@ Axes: F features; H, W image.
 
 from __future__ import annotations
 
-import atexit
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,13 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.gym_control import GymEnvs
 from ppo_mpi.envs.gym_making import parse_env_kwargs, quiet
 from ppo_mpi.envs.gym_state import decode, encode
-from ppo_mpi.envs.mujoco_rendering import cannot_draw, choose_renderer, draw
+from ppo_mpi.envs.mujoco_rendering import (
+    cannot_draw,
+    choose_renderer,
+    close_at_exit,
+    draw,
+    is_closed,
+)
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
 
@@ -167,15 +172,14 @@ class ControlEnv:
 
     def close(self) -> None:
         """Free the simulation and what draws it."""
-        atexit.unregister(self.close)
+        is_closed(self)
         draw(self._env.physics.free)  # dm_control's own close() frees nothing
 
     def _draw(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
         result = draw(function, *arguments)
         if what not in self._has_drawn:
-            # Behind dm_control's own handler, so called before it: that frees in any thread.
-            atexit.unregister(self.close)
-            atexit.register(self.close)
+            # Each may have made a context, which dm_control's own handler frees in any thread.
+            close_at_exit(self, self.close)
             self._has_drawn.add(what)
         return result
 

@@ -39,6 +39,11 @@ class FilmedEnvs(EnvParts):
         self._make_first = make_first
         self._is_drawn = suite not in DRAWS_EVERY_STEP
         first = make_first(render=self._is_drawn)
+        if not self._is_drawn and first.get_states() == [None]:
+            # Without a state a stand-in would play other episodes than those that are learned from.
+            first.close()
+            self._is_drawn = True
+            first = make_first(render=True)
         super().__init__([first, rest] if rest is not None else [first])
         self._stand_in: VecEnvs | None = None
         """One that can be drawn while ``first`` cannot, or the other way round."""

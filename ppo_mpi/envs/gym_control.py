@@ -6,7 +6,8 @@ Axes: B environments on this rank; H, W, C image; F features; A action size.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ppo_mpi.envs.gym_spaces import (
     gym_actions,
     observation_spec,
 )
-from ppo_mpi.envs.mujoco_rendering import draw
+from ppo_mpi.envs.mujoco_rendering import close_at_exit, draw, is_closed
 from ppo_mpi.errors import CheckpointError, FailedEnvironmentError
 from ppo_mpi.seeding import stream_seed
 
@@ -204,6 +205,10 @@ class GymEnvs(VecEnvs):
             for slot, env in enumerate(self._envs)
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._parsed(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
@@ -215,18 +220,8 @@ class GymEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
         """
-        if len(states) != len(self._envs):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self._envs)} slots"
-            )
-        checked = [
-            None
-            if state is None
-            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
-            for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
-        ]
         fresh = []
-        for slot, saved in enumerate(checked):
+        for slot, saved in enumerate(self._parsed(states)):
             if saved is None and iteration:
                 stream = f"{self._stream}:reset:{iteration}"
                 self._next_seeds[slot] = stream_seed(self._seed, stream, self.indices[slot])
@@ -244,12 +239,24 @@ class GymEnvs(VecEnvs):
         """Return one frame [H, W, 3] uint8 per slot."""
         assert self._render, "render() needs environments made with render=True"
         with quiet():
-            return [np.asarray(_drawn(env, env.render), np.uint8) for env in self._envs]
+            return [np.asarray(_frame(env), np.uint8) for env in self._envs]
 
     def close(self) -> None:
         """Free the environments."""
         for env in self._envs:
-            _drawn(env, env.close)
+            _close(env)
+
+    def _parsed(self, states: Sequence[bytes | None]) -> list[gym_state.SavedEnv | None]:
+        if len(states) != len(self._envs):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._envs)} slots"
+            )
+        return [
+            None
+            if state is None
+            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
+            for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
+        ]
 
     def _begin_episode(self, slot: int) -> None:
         begun = FAILED
@@ -288,7 +295,7 @@ class GymEnvs(VecEnvs):
 
     def _make_anew(self, slot: int) -> None:
         with contextlib.suppress(Exception):  # it is broken already
-            _drawn(self._envs[slot], self._envs[slot].close)
+            _close(self._envs[slot])
         self._envs[slot] = self._make(self._id, self._env_kwargs, self._render)
         self.restarts += 1
         self._failures[slot] += 1
@@ -304,6 +311,24 @@ class GymEnvs(VecEnvs):
         return isinstance(self._obs_space, GymBox)
 
 
-def _drawn(env: Any, function: Callable[[], Any]) -> Any:
-    """Call ``render`` or ``close`` of an environment, in the thread that draws if MuJoCo does."""
-    return draw(function) if hasattr(env.unwrapped, "mujoco_renderer") else function()
+def _frame(env: Any) -> Any:
+    """Return what ``render`` does, from the thread that draws if MuJoCo does."""
+    if not _draws_by_mujoco(env):
+        return env.render()
+    frame = draw(env.render)
+    close_at_exit(env, functools.partial(draw, env.close))
+    return frame
+
+
+def _close(env: Any) -> None:
+    is_closed(env)
+    if _draws_by_mujoco(env):
+        draw(env.close)
+    else:
+        env.close()
+
+
+def _draws_by_mujoco(env: Any) -> bool:
+    inner = env.unwrapped
+    by_shell = isinstance(inner, gym_state.Shell) and inner.draws_by_mujoco
+    return by_shell or hasattr(inner, "mujoco_renderer")

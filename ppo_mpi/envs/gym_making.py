@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from ppo_mpi.envs.mujoco_rendering import choose_renderer
+from ppo_mpi.envs.mujoco_rendering import choose_renderer, prepare_to_draw
 from ppo_mpi.envs.silence import hush_mujoco
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
+from ppo_mpi.settings.atari_names import looks_like_atari
 
 # Part of an environment's module -> the extra of this package that installs what it needs.
 EXTRAS = {
@@ -63,7 +64,8 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
 
     Raises:
         ConfigError: the id is unknown or out of use, or an argument does not fit.
-        MissingPackageError: Gymnasium itself or what the environment needs is not installed.
+        MissingPackageError: Gymnasium itself, the emulator of an Atari game, or what else the
+            environment needs is not installed.
     """
     try:
         import gymnasium
@@ -72,6 +74,10 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
             f'{env_id} needs gymnasium ({error}): pip install "ppo_mpi[classic]"'
         ) from error
     arguments = {**env_kwargs, "render_mode": "rgb_array"} if render else dict(env_kwargs)
+    if env_id not in gymnasium.registry and looks_like_atari(env_id):
+        from ppo_mpi.envs.atari_options import import_ale
+
+        import_ale()  # which registers them
     error_types = gymnasium.error
     spec = gymnasium.registry.get(env_id)
     is_mujoco = "mujoco" in str(spec and spec.entry_point)
@@ -81,7 +87,10 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
         hush_mujoco()
     with quiet():
         try:
-            return gymnasium.make(env_id, disable_env_checker=True, **arguments)
+            env = gymnasium.make(env_id, disable_env_checker=True, **arguments)
+            if render:  # one of the user's, too
+                prepare_to_draw(env, env_id)
+            return env
         except (error_types.NameNotFound, error_types.NamespaceNotFound) as error:
             message = unknown_name("Gymnasium environment", env_id, gymnasium.registry)
             raise ConfigError(message) from error

@@ -44,6 +44,18 @@ SAVABLE: Mapping[str, Mapping[str, int]] = {
 }
 
 
+class Shell:
+    """An environment around another one that has not Gymnasium's manners."""
+
+    inside: Any
+    """The other one, without its wrappers."""
+    draws_by_mujoco: bool = False
+    """Whether it has to be drawn, and closed, in the thread that draws."""
+
+    def keeper(self) -> Any:
+        """Return what has ``save_episode`` and ``load_episode`` for it; None if nothing."""
+
+
 @dataclass(frozen=True)
 class SavedEnv:
     """A state that was read and checked."""
@@ -125,6 +137,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
         # A generator of the same kind says whether it would take the state.
         if present is not None:
             type(present.bit_generator)().state = generator
+            _check_position(generator)
         parsed = SavedEnv(
             {
                 name: _checked(name, decode(saved["attributes"][name]), size)
@@ -166,6 +179,19 @@ def _check_episode(env: Any, env_id: str, episode: Any, whose: str) -> None:
         own.check_episode(episode)
 
 
+def _check_position(generator: Mapping[str, Any]) -> None:
+    """Refuse a position beyond the numbers that a bit generator has drawn ahead.
+
+    numpy takes any, and would then read what is not the generator's.
+    """
+    for position, end in (
+        (generator.get("buffer_pos", 0), 4),  # Philox
+        (generator["state"].get("pos", 0), 624),  # MT19937
+    ):
+        if not (type(position) is int and 0 <= position <= end):
+            raise ValueError("its random stream has a position beyond its numbers")
+
+
 def apply_state(env: Any, saved: SavedEnv) -> None:
     """Put a checked state into an environment, which has been reset before.
 
@@ -193,6 +219,8 @@ def apply_state(env: Any, saved: SavedEnv) -> None:
 def own_episode(env: Any) -> Any:
     """Return what has ``save_episode`` and ``load_episode`` for an environment; None if nothing."""
     inner = env.unwrapped
+    if isinstance(inner, Shell):
+        return inner.keeper()
     if hasattr(inner, "save_episode") and hasattr(inner, "load_episode"):
         return inner
     if class_name(env).startswith(mujoco_state.GYM_CLASSES):
@@ -202,14 +230,19 @@ def own_episode(env: Any) -> Any:
 
 def _generator(env: Any) -> Any:
     """Return numpy's generator that an environment draws from; None if it has none."""
-    generator = getattr(env.unwrapped, "np_random", None)
+    generator = getattr(_inside(env), "np_random", None)
     return generator if hasattr(generator, "bit_generator") else None
 
 
 def class_name(env: Any) -> str:
     """Return "module:class" of the environment inside its wrappers."""
-    kind = type(env.unwrapped)
+    kind = type(_inside(env))
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _inside(env: Any) -> Any:
+    inner = env.unwrapped
+    return inner.inside if isinstance(inner, Shell) else inner
 
 
 def _wrappers(env: Any) -> list[Any]:

@@ -1,10 +1,11 @@
-"""How MuJoCo draws: on a machine without a display, and always in the same thread.
+"""How MuJoCo draws: on a machine without a display, always in the same thread, until the exit.
 
 Training on numbers chooses nothing: a choice that does not work would break ``import mujoco``.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes.util
 import functools
 import os
@@ -49,6 +50,20 @@ def choose_renderer(env_id: str) -> None:
     _tell_dm_control(sys.modules.get("dm_control._render"))
 
 
+def prepare_to_draw(env: Any, env_id: str) -> None:
+    """Choose what draws, if MuJoCo draws an environment that has been made; else do nothing.
+
+    Args:
+        env: of Gymnasium, with its wrappers.
+        env_id: what it is called, for the message.
+
+    Raises:
+        MissingPackageError: there is no library that draws into memory.
+    """
+    if hasattr(env.unwrapped, "mujoco_renderer"):
+        choose_renderer(env_id)
+
+
 def draw(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function that draws, or that frees what draws, and return what it returns.
 
@@ -79,6 +94,38 @@ def _serve(requests: Requests) -> None:
         except BaseException as error:  # it belongs to who asked
             asked.set_exception(error)
         del asked, function, arguments  # else they would live until the next request
+
+
+def close_at_exit(owner: object, close: Callable[[], Any]) -> None:
+    """Have something that has drawn closed when the process ends, unless it is closed before.
+
+    dm_control and MuJoCo each have a handler that ends the process's one display, registered when
+    each is first used. What either draws with then can no longer be freed, so one handler closes
+    everything before: it is registered anew, behind theirs, whenever something has drawn.
+
+    Args:
+        owner: what has drawn.
+        close: closes it, in the thread that draws.
+    """
+    _open()[id(owner)] = close
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
+def is_closed(owner: object) -> None:
+    """Forget what is closed by its owner."""
+    _open().pop(id(owner), None)
+
+
+@functools.cache
+def _open() -> dict[int, Callable[[], Any]]:
+    """Return what has drawn and is not closed: its id -> what closes it, and keeps it alive."""
+    return {}
+
+
+def _close_all() -> None:
+    while _open():
+        _open().popitem()[1]()
 
 
 def _tell_dm_control(render: Any) -> None:

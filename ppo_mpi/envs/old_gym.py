@@ -17,9 +17,15 @@ import numpy as np
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.gym_control import GymEnvs
 from ppo_mpi.envs.gym_making import parse_env_kwargs, quiet
-from ppo_mpi.envs.silence import PROCESS
+from ppo_mpi.envs.gym_state import Shell
+from ppo_mpi.envs.mujoco_rendering import choose_renderer
+from ppo_mpi.envs.old_gym_state import inside_of, keeper_of
+from ppo_mpi.envs.silence import PROCESS, hush_mujoco
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
+
+MUJOCO = "gym.envs.mujoco"
+"""How the modules begin whose environments MuJoCo draws."""
 
 
 def make_envs(
@@ -54,6 +60,14 @@ def make_env(task: str, env_kwargs: Mapping[str, Any], render: bool) -> OldEnv:
     """Return one environment; the arguments are those of ``make_envs``."""
     gym = import_gym(f"oldgym:{task}")
     arguments = {**env_kwargs, "render_mode": "rgb_array"} if render else dict(env_kwargs)
+    spec = gym.envs.registration.registry.get(task)
+    is_mujoco = MUJOCO in str(spec and spec.entry_point)
+    if is_mujoco:
+        hush_mujoco()
+        if render:
+            choose_renderer(f"oldgym:{task}")
+    # gym 0.26 knows neither what came before MuJoCo's own package nor what its newer ones refuse.
+    remedy = f"; use {task} of Gymnasium, without oldgym: in front" if is_mujoco else ""
     with quiet():
         try:
             env = gym.make(task, disable_env_checker=True, **arguments)
@@ -62,11 +76,14 @@ def make_env(task: str, env_kwargs: Mapping[str, Any], render: bool) -> OldEnv:
             raise ConfigError(unknown_name("environment of gym", task, known)) from error
         except (gym.error.DependencyNotInstalled, ImportError) as error:
             raise MissingPackageError(
-                f"oldgym:{task} needs a package that is not installed: {error}"
+                f"oldgym:{task} needs a package that is not installed: {error}{remedy}"
             ) from error
         except gym.error.Error as error:
             raise ConfigError(f"oldgym:{task}: {error}") from error
         except (TypeError, ValueError) as error:
+            if not env_kwargs:
+                first = str(error).partition("\n")[0]
+                raise ConfigError(f"oldgym:{task} cannot be made: {first}{remedy}") from error
             named = ", ".join(f"{key}={value!r}" for key, value in env_kwargs.items())
             raise ConfigError(
                 f"oldgym:{task} does not take env_kwargs ({named}): {error}"
@@ -102,6 +119,21 @@ class Randomness:
         """Begin with streams that belong to this seed."""
         self.reseed(seed)
 
+    @property
+    def python_state(self) -> tuple[Any, ...]:
+        """Of Python's random numbers."""
+        return self._python
+
+    @property
+    def numpy_state(self) -> dict[str, Any]:
+        """Of numpy's random numbers, those of a ``MT19937``."""
+        return dict(self._numpy.state)
+
+    def go_on_from(self, python: tuple[Any, ...], numpy: dict[str, Any]) -> None:
+        """Take states that were ``python_state`` and ``numpy_state``, both checked."""
+        self._python = python
+        self._numpy.state = numpy  # type: ignore[assignment]  # numpy names its parts
+
     def reseed(self, seed: int) -> None:
         """Begin anew."""
         self._python = random.Random(seed).getstate()
@@ -124,7 +156,7 @@ class Randomness:
         PROCESS.release()
 
 
-class OldEnv:
+class OldEnv(Shell):
     """An environment of the package gym, or one that is built like those.
 
     Besides its own generator it may draw from Python's and numpy's global random numbers: each
@@ -160,6 +192,9 @@ class OldEnv:
             ConfigError: a space is of an unknown kind.
         """
         self._env, self._max_steps, self.render_mode = env, max_steps, render_mode
+        self.inside = inside_of(env)
+        mujoco = (kind.__module__.startswith(MUJOCO) for kind in type(self.inside).__mro__)
+        self.draws_by_mujoco = any(mujoco)
         self.observation_space = convert_space(env_id, env.observation_space)
         self.action_space = convert_space(env_id, env.action_space)
         self._as_bytes = _is_picture(env.observation_space)
@@ -173,6 +208,12 @@ class OldEnv:
     def unwrapped(self) -> OldEnv:
         """The environment itself: what is inside has not Gymnasium's manners."""
         return self
+
+    def keeper(self) -> Any:
+        """Return what saves and restores its episode; None if it cannot be saved."""
+        if self._max_steps is not None:
+            return None  # of environments that come with gym, none of which saves anything
+        return keeper_of(self._env, self._randomness)
 
     def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""

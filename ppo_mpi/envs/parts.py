@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.envs.base import StepResult, VecEnvs
+from ppo_mpi.errors import CheckpointError
 
 
 class EnvParts(VecEnvs):
@@ -66,12 +67,19 @@ class EnvParts(VecEnvs):
         """Return each slot's whole state, including its random streams; None if unsavable."""
         return [state for part in self.parts for state in part.get_states()]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        check_number(states, len(self.indices))
+        for part, slots in zip(self.parts, self.slots, strict=True):
+            part.check_states(states[slots])
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; return the slots that began a fresh episode instead.
 
         Raises:
             CheckpointError: a state belongs to another environment or is damaged.
         """
+        self.check_states(states)
         fresh = []
         for part, slots in zip(self.parts, self.slots, strict=True):
             fresh += [slots.start + slot for slot in part.set_states(states[slots], iteration)]
@@ -91,6 +99,16 @@ class EnvParts(VecEnvs):
             if slots.start <= slot < slots.stop:
                 return part, slot - slots.start
         raise IndexError(f"slot {slot} is not one of {len(self.indices)}")
+
+
+def check_number(states: Sequence[bytes | None], num_envs: int) -> None:
+    """Refuse more or fewer states than there are environments.
+
+    Raises:
+        CheckpointError: it is so.
+    """
+    if len(states) != num_envs:
+        raise CheckpointError(f"{len(states)} saved environments do not fit {num_envs} slots")
 
 
 def joined(values: Sequence[Any], slots: Sequence[slice]) -> Any:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ppo_mpi.envs import probe_corridor
+from ppo_mpi.envs import probe_corridor, probe_memory
+from ppo_mpi.envs.arguments import PROBE, own_arguments
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.probe_tasks import COLORS, SPACE_TASKS, ProbeTask
 from ppo_mpi.envs.spaces import clipped
@@ -109,33 +110,45 @@ def make_envs(
     """Make the probe environments that have these whole-job indices.
 
     Args:
-        task: one of ``TASKS``, or of ``probe_corridor.SPECS``.
+        task: one of ``TASKS``, or of the ``SPECS`` of probe_corridor.py and probe_memory.py.
         indices: whole-job numbers of the environments, may be empty.
         seed: the job's seed.
         stream: what the environments are for.
         render: probes can always render.
-        options: there are none; empty values are let pass, and so is ``restart_failed``: what
-            fails on purpose shall be seen.
+        options: ``env_kwargs`` as "key=value" strings: ``max_steps``, after which episodes are cut.
+            ``restart_failed`` is let pass: what fails on purpose shall be seen.
 
     Raises:
-        ConfigError: there is no such task, or an option was given.
+        ConfigError: there is no such task or argument, or its episodes are never cut.
     """
-    if task not in TASKS and task not in probe_corridor.SPECS:
-        raise ConfigError(unknown_name("probe", task, [*TASKS, *probe_corridor.SPECS]))
-    given = {k: value for k, value in options.items() if value and k != "restart_failed"}
+    known = [*TASKS, *probe_corridor.SPECS, *probe_memory.SPECS]
+    if task not in known:
+        raise ConfigError(unknown_name("probe", task, known))
+    given = {k: value for k, value in options.items() if k not in ("restart_failed", "env_kwargs")}
     if given:
         raise ConfigError(f"probe:{task} has no options, got {given}; leave them out")
+    max_steps = own_arguments(PROBE, options).get("max_steps")
     if task in probe_corridor.SPECS:
-        return probe_corridor.CorridorEnvs(task, indices)
-    return ProbeEnvs(task, indices, seed, stream)
+        return probe_corridor.CorridorEnvs(task, indices, max_steps or probe_corridor.MAX_STEPS)
+    is_fixed = task in probe_memory.SPECS
+    if max_steps and (is_fixed or TASKS[task].terminates):
+        why = "the length of its episodes is its task" if is_fixed else "every step ends an episode"
+        raise ConfigError(
+            f"env_kwargs='max_steps={max_steps}' has no effect on probe:{task}: {why}; leave it out"
+        )
+    if is_fixed:
+        return probe_memory.MemoryEnvs(task, indices, seed, stream)
+    return ProbeEnvs(task, indices, seed, stream, max_steps or TASKS[task].max_steps)
 
 
 class ProbeEnvs(VecEnvs):
     """Environments of one probe. All of them can be saved, as JSON."""
 
-    def __init__(self, name: str, indices: Sequence[int], seed: int, stream: str) -> None:
+    def __init__(
+        self, name: str, indices: Sequence[int], seed: int, stream: str, max_steps: int
+    ) -> None:
         self.indices = tuple(indices)
-        self._name, self._task = name, TASKS[name]
+        self._name, self._task, self._max_steps = name, TASKS[name], max_steps
         self.obs_spec, self.action_spec = self._task.obs_spec, self._task.action_spec
         self._slots = [_Slot(generator(seed, f"{stream}:probe", i)) for i in self.indices]
 
@@ -162,7 +175,7 @@ class ProbeEnvs(VecEnvs):
                 self._fail(slot)
             (action,) = clipped(self.action_spec, actions[position : position + 1])
             rewards[position] = self._task.reward(slot.goal, action)
-            truncated[position] = slot.steps >= self._task.max_steps and not self._task.terminates
+            truncated[position] = slot.steps >= self._max_steps and not self._task.terminates
             slot.goal = self._task.draw(slot.generator)
             if truncated[position]:
                 final_obs[position] = self._task.show(slot.goal)
@@ -190,22 +203,18 @@ class ProbeEnvs(VecEnvs):
         """Return each slot's state as JSON."""
         return [self._state(slot) for slot in self._slots]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._all_parsed(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
         """
-        if len(states) != len(self._slots):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self._slots)} slots"
-            )
-        restored = [
-            None if state is None else self._parsed(state, index)
-            for state, index in zip(states, self.indices, strict=True)
-        ]
         fresh = []
-        for position, slot in enumerate(restored):
+        for position, slot in enumerate(self._all_parsed(states)):
             if slot is not None:
                 self._slots[position] = slot
             else:
@@ -250,6 +259,16 @@ class ProbeEnvs(VecEnvs):
             "next_seed": slot.next_seed,
         }
         return json.dumps(state).encode("ascii")
+
+    def _all_parsed(self, states: Sequence[bytes | None]) -> list[_Slot | None]:
+        if len(states) != len(self._slots):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self._slots)} slots"
+            )
+        return [
+            None if state is None else self._parsed(state, index)
+            for state, index in zip(states, self.indices, strict=True)
+        ]
 
     def _parsed(self, state: bytes, index: int) -> _Slot:
         whose = f"the saved state of environment {index}"

@@ -37,10 +37,10 @@ SPECS = {
 class CorridorEnvs(VecEnvs):
     """Corridors side by side. Nothing in them is random, so they need no seeds."""
 
-    def __init__(self, task: str, indices: Sequence[int]) -> None:
+    def __init__(self, task: str, indices: Sequence[int], max_steps: int = MAX_STEPS) -> None:
         self.indices = tuple(indices)
         self.obs_spec, self.action_spec = SPECS[task], Discrete(NUM_DOORS)
-        self._task = task
+        self._task, self._max_steps = task, max_steps
         self._rooms = np.zeros(len(self.indices), np.int64)
         self._steps = np.zeros(len(self.indices), np.int64)
 
@@ -56,7 +56,7 @@ class CorridorEnvs(VecEnvs):
         self._rooms = np.where(is_right, self._rooms + 1, 0)
         self._steps += 1
         terminated = self._rooms == NUM_ROOMS - 1
-        truncated = (self._steps >= MAX_STEPS) & ~terminated
+        truncated = (self._steps >= self._max_steps) & ~terminated
         seen = self.observe()
         final_obs, last_obs = (
             {slot: seen[slot] for slot in np.flatnonzero(ended).tolist()}
@@ -97,23 +97,29 @@ class CorridorEnvs(VecEnvs):
             for room, steps in pairs
         ]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._all_parsed(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; a slot whose state is None begins a fresh episode.
 
         Raises:
             CheckpointError: a state is damaged, or belongs to another environment.
         """
+        for slot, (room, steps) in enumerate(self._all_parsed(states)):
+            self._rooms[slot], self._steps[slot] = room, steps
+        return [slot for slot, state in enumerate(states) if state is None]
+
+    def _all_parsed(self, states: Sequence[bytes | None]) -> list[tuple[int, int]]:
         if len(states) != len(self.indices):
             raise CheckpointError(
                 f"{len(states)} saved environments do not fit {len(self.indices)} slots"
             )
-        restored = [
+        return [
             (0, 0) if state is None else self._parsed(state, index)
             for state, index in zip(states, self.indices, strict=True)
         ]
-        for slot, (room, steps) in enumerate(restored):
-            self._rooms[slot], self._steps[slot] = room, steps
-        return [slot for slot, state in enumerate(states) if state is None]
 
     def _parsed(self, state: bytes, index: int) -> tuple[int, int]:
         whose = f"the saved state of environment {index}"
@@ -124,7 +130,7 @@ class CorridorEnvs(VecEnvs):
             raise CheckpointError(f"{whose} is damaged: {type(error).__name__} {error}") from error
         if name != self._task:
             raise CheckpointError(f"{whose} is one of probe:{name}, not of probe:{self._task}")
-        if not (0 <= room < NUM_ROOMS - 1 and 0 <= steps < MAX_STEPS):
+        if not (0 <= room < NUM_ROOMS - 1 and 0 <= steps < self._max_steps):
             raise CheckpointError(f"{whose} is damaged: room {room} after {steps} steps")
         return room, steps
 

@@ -58,8 +58,8 @@ def make_envs(
         seed: the job's seed.
         stream: what the environments are for; each purpose has levels of its own.
         render: whether ``render`` will be called.
-        options: the fields of ``ProcgenConfig`` and of ``VariantsConfig``, and ``num_threads``
-            (0).
+        options: the fields of ``ProcgenConfig`` and of ``VariantsConfig``, ``env_kwargs`` (see
+            ``arguments.PROCGEN``) as "key=value" strings, and ``num_threads`` (0).
 
     Raises:
         ConfigError: the game does not have what the options ask for.
@@ -182,6 +182,10 @@ class ProcgenEnvs(VecEnvs):
             states = [self._rules.saved(slot, state) for slot, state in enumerate(states)]
         return [procgen_state.seal(state) for state in states]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        self._checked_states(states)
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave, from whatever slot of whatever vector.
 
@@ -190,16 +194,8 @@ class ProcgenEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is damaged, or belongs to another game or other options.
         """
-        if len(states) != len(self.indices):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
-            )
-        checked = [
-            None if state is None else self._checked(slot, state)
-            for slot, state in enumerate(states)
-        ]
+        checked = self._checked_states(states)
         fresh = [slot for slot, state in enumerate(checked) if state is None]
-        self._try({slot: saved[0] for slot, saved in enumerate(checked) if saved is not None})
         if fresh:
             self._begin_episodes(fresh)
         for slot, saved in enumerate(checked):
@@ -300,6 +296,19 @@ class ProcgenEnvs(VecEnvs):
             names = ("level_complete", "timed_out", "died")
             facts[slot] = dict(zip(names, map(float, told), strict=True))
         return facts
+
+    def _checked_states(self, states: Sequence[bytes | None]) -> list[Saved | None]:
+        """Return the states as the engine takes them, tried in a child process."""
+        if len(states) != len(self.indices):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self.indices)} slots"
+            )
+        checked = [
+            None if state is None else self._checked(slot, state)
+            for slot, state in enumerate(states)
+        ]
+        self._try({slot: saved[0] for slot, saved in enumerate(checked) if saved is not None})
+        return checked
 
     def _checked(self, slot: int, sealed: bytes) -> Saved:
         whose = f"the saved state of environment {self.indices[slot]}"

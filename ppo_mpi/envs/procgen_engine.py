@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ppo_mpi.envs.arguments import PROCGEN, own_arguments
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.envs.procgen_pictures import LIBRARIES
 from ppo_mpi.envs.procgen_sprites import Sprite
@@ -39,13 +40,22 @@ SPECIAL_MODES: Mapping[str, tuple[str, ...]] = {
 MODES = ("easy", "hard", *SPECIAL_MODES)
 
 
-def parse_options(game: str, options: Mapping[str, Any]) -> tuple[ProcgenConfig, int]:
+@dataclasses.dataclass(frozen=True)
+class EngineConfig(ProcgenConfig):
+    """The settings, and what is no setting: an argument that reaches the engine as it is."""
+
+    debug_mode: int = 0
+    """A number for the game's own code; coinrun takes it for its levels' difficulty."""
+
+
+def parse_options(game: str, options: Mapping[str, Any]) -> tuple[EngineConfig, int]:
     """Return the engine's settings and its number of threads, both checked.
 
     Args:
         game: one of the 16 games.
-        options: fields of ``ProcgenConfig``; ``num_threads`` may stand beside them (0, the
-            default, steps in the calling thread, the fastest for one core).
+        options: fields of ``ProcgenConfig``; beside them may stand ``num_threads`` (0, the
+            default, steps in the calling thread, the fastest for one core) and ``env_kwargs``,
+            as "key=value" strings.
 
     Raises:
         ConfigError: the game, an option or a mode of this game is unknown, or the levels are
@@ -55,11 +65,12 @@ def parse_options(game: str, options: Mapping[str, Any]) -> tuple[ProcgenConfig,
         raise ConfigError(unknown_name("Procgen game", game, PROCGEN_GAMES))
     values = dict(options)
     num_threads = values.pop("num_threads", 0)
+    own = own_arguments(PROCGEN, {"env_kwargs": values.pop("env_kwargs", ())})
     known = [field.name for field in dataclasses.fields(ProcgenConfig)]
     for name in values:
         if name not in known:
             raise ConfigError(unknown_name("Procgen option", name, known))
-    config = ProcgenConfig(**values)
+    config = EngineConfig(**values, **own)
     _check_mode(game, config)
     if not isinstance(num_threads, int) or num_threads < 0:
         raise ConfigError(f"num_threads={num_threads!r} must be a whole number from 0")

@@ -115,6 +115,14 @@ class GeneratedProcgenEnvs(VecEnvs):
         """Return None for every slot: the engine does not save generated assets."""
         return [None] * len(self.indices)
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        if len(states) != len(self.indices) or any(state is not None for state in states):
+            raise CheckpointError(
+                f"{len(states)} saved environments do not fit {len(self.indices)} slots with "
+                "use_generated_assets, whose states are never saved"
+            )
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Begin a fresh episode in every slot, as there is nothing to restore.
 
@@ -125,11 +133,7 @@ class GeneratedProcgenEnvs(VecEnvs):
         Raises:
             CheckpointError: a state is not None, or their number is wrong.
         """
-        if len(states) != len(self.indices) or any(state is not None for state in states):
-            raise CheckpointError(
-                f"{len(states)} saved environments do not fit {len(self.indices)} slots with "
-                "use_generated_assets, whose states are never saved"
-            )
+        self.check_states(states)
         for slot, index in enumerate(self.indices):
             if iteration:
                 seed = stream_seed(self._seed, f"{self._stream}:reset:{iteration}", index)

@@ -15,6 +15,7 @@ from typing import Any
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.gym_control import GymEnvs
 from ppo_mpi.envs.gym_making import parse_env_kwargs
+from ppo_mpi.envs.mujoco_rendering import prepare_to_draw
 from ppo_mpi.envs.old_gym import OldEnv, Randomness
 from ppo_mpi.errors import ConfigError, MissingPackageError
 
@@ -77,6 +78,8 @@ def make_env(task: str, env_kwargs: Mapping[str, Any], render: bool) -> Any:
             f"{task} made an environment with render_mode={env.render_mode}, of which there are no "
             "pictures; let it take render_mode and hand it to the environment"
         )
+    if render:
+        prepare_to_draw(env, task)
     return env
 
 

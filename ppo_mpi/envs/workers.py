@@ -13,7 +13,7 @@ import numpy as np
 
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import StepResult, VecEnvs
-from ppo_mpi.envs.parts import joined
+from ppo_mpi.envs.parts import check_number, joined
 from ppo_mpi.envs.shared_arrays import STEP_FIELDS, Layout, SharedArrays, new_memory
 from ppo_mpi.envs.worker import Make, Worker
 
@@ -105,13 +105,19 @@ class WorkerEnvs(VecEnvs):
         """Return each slot's whole state, including its random streams; None if unsavable."""
         return [state for states in self._ask_all("get_states") for state in states]
 
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        """Raise CheckpointError unless ``set_states`` would take these; change nothing."""
+        check_number(states, len(self.indices))
+        self._ask_all("check_states", [(states[slots],) for slots in self.slots])
+
     def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         """Put back what ``get_states`` gave; return the slots that began a fresh episode instead.
 
         Raises:
-            CheckpointError: a state belongs to another environment or is damaged; the workers
-                that have no such state have taken theirs.
+            CheckpointError: a state belongs to another environment or is damaged; all workers
+                have looked at theirs before one changes anything.
         """
+        self.check_states(states)
         arguments = [(states[slots], iteration) for slots in self.slots]
         fresh = self._ask_all("set_states", arguments)
         return [

@@ -53,7 +53,7 @@ class Augmenter:
         self._seed = seed
         self._draws = torch.empty(0, 0, device=device)
 
-    def begin_epoch(
+    def begin(
         self,
         returns: Tensor,
         indices: Sequence[int],
@@ -61,7 +61,7 @@ class Augmenter:
         epoch: int,
         comm: Communicator,
     ) -> None:
-        """Choose the transform if an update begins, and draw for all samples. Collective.
+        """Begin an epoch: choose the transform if it is the first, and draw. Collective.
 
         Args:
             returns: [T, B] float32, the value targets of the update's rollout.

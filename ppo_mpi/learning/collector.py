@@ -1,20 +1,19 @@
 """The policy in its environments: one rank's share of a rollout, without communication.
 
-Axes: T steps; B environments on this rank; K noise numbers of an action; A action size.
+Axes: T steps; B environments on this rank; K noise numbers of an action; A action size; S numbers
+that are remembered of an episode (0 if nothing is).
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import StepResult, VecEnvs
@@ -22,31 +21,14 @@ from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.episodes import EpisodeTracker
 from ppo_mpi.learning.following import Following, following
 from ppo_mpi.learning.normalizers import ObservationNormalizer
-from ppo_mpi.learning.reproducible import Workers, outputs_in_rows
+from ppo_mpi.learning.reproducible import Workers, outputs_and_memory
 from ppo_mpi.learning.rollout import Rollout
+from ppo_mpi.learning.sequences import MemoryKeeper, without_ended
+from ppo_mpi.learning.transition import ALL, Place, Transition
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import draw_noise
 from ppo_mpi.seeding import generator
 from ppo_mpi.storage.logger import EpisodeRecord
-
-ALL = slice(None)
-
-Place = int | tuple[int, slice]
-"""Where in [T, B] transitions belong: a step, or a step and some of its slots."""
-
-
-@dataclass(frozen=True)
-class Transition:
-    """One step of the policy in some environments."""
-
-    obs: Tensor
-    actions: Tensor
-    log_probs: Tensor
-    values: Tensor
-    result: StepResult
-    """With the slots of all environments of this rank, whichever they are."""
-    seen: np.ndarray | None
-    """The raw observation, if the run normalizes."""
 
 
 class Actor:
@@ -84,6 +66,8 @@ class Actor:
         self.started = False
         self.episodes: list[EpisodeRecord] = []
         """Episodes that ended in the running rollout."""
+        self.memory = torch.zeros(len(envs.indices), model.memory_size, device=self.device)
+        """[B, S] what the policy remembers of the running episodes; 0 where one begins."""
         self._seed = seed
         self._split = split
         self._noise = torch.empty(0)
@@ -111,6 +95,7 @@ class Actor:
         else:
             obs = self.envs.reset()
             self.tracker.forget(range(len(self.envs.indices)))
+            self.memory.zero_()
             self.started = True
         self.arrive(obs)
         self.episodes = []
@@ -176,32 +161,30 @@ class Actor:
         return self._obs
 
     @torch.no_grad()
-    def values(self, obs: Tensor) -> Tensor:
-        """Return V(obs), [N] float32."""
-        return self._outputs(obs)[1]
+    def values(self, obs: Tensor, memory: Tensor) -> Tensor:
+        """Return V(obs), [N] float32, with memories [N, S]."""
+        return self._outputs(obs, memory)[1]
 
-    def _outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        if self._workers is None:
-            outputs, values = self.model.outputs(obs)
-        else:
-            outputs, values = outputs_in_rows(self.model, obs, self._workers)
-        return outputs, self.model.in_returns(values)
+    def _outputs(self, obs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        outputs, values, after = outputs_and_memory(self.model, obs, memory, self._workers)
+        return outputs, self.model.in_returns(values), after
 
     @torch.no_grad()
-    def act(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return actions for observations [N, ...], their log-probabilities [N] and values [N].
+    def act(self, obs: Tensor, noise: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+        """Return N actions, their log-probabilities [N], values [N] and memories [N, S] after them.
 
         The actions are those that are learned from; ``model.policy.for_suite`` makes of them what
         the environments take.
 
         Args:
-            obs: as ``prepare`` gives them.
+            obs: [N, ...] as ``prepare`` gives them.
             noise: [N, K] float64, as ``draw_noise`` gives it.
+            memory: [N, S] before.
         """
-        outputs, values = self._outputs(obs)
+        outputs, values, after = self._outputs(obs, memory)
         distribution = self.model.distribution(outputs)
         actions = distribution.sample(noise)
-        return actions, distribution.log_prob(actions), values
+        return actions, distribution.log_prob(actions), values, after
 
     def transitions(self, steps: int) -> Generator[tuple[Place, Transition]]:
         """Take ``steps`` steps in every environment, with the rollout's noise.
@@ -217,12 +200,22 @@ class Actor:
             self._step = t
             STOP.check_grace()
             seen = None if self.normalizer is None else self.envs.observe()
-            obs = self._obs
-            actions, log_probs, values = self.act(obs, self._noise[t])
+            obs, memory = self._obs, self.memory
+            actions, log_probs, values, after = self.act(obs, self._noise[t], memory)
             result = self.envs.step(self.model.policy.for_suite(actions).cpu().numpy())
             self.note(result)
             self.arrive(result.obs)
-            yield t, Transition(obs, actions, log_probs, values, result, seen)
+            self.memory = self.carried(after, result)
+            yield t, Transition(obs, actions, log_probs, values, result, seen, memory, after)
+
+    def carried(self, memory: Tensor, result: StepResult) -> Tensor:
+        """Return what goes on into the next step, [N, S]: nothing of an episode that has ended.
+
+        A lost life is no end here: the game goes on, and so do its episodes in evaluations.
+        """
+        if not self.model.memory_size:
+            return memory
+        return without_ended(memory, result.terminated | result.truncated)
 
     def note(self, result: StepResult, slots: slice = ALL) -> None:
         """Keep account of a step of these slots."""
@@ -243,8 +236,14 @@ class Actor:
 class Collector:
     """Fills one rollout after the other, in the same memory."""
 
-    def __init__(self, actor: Actor, rollout_steps: int, keeps_following: bool = False) -> None:
+    def __init__(
+        self, actor: Actor, rollout_steps: int, keeps_following: bool = False,
+        sequence_steps: int = 0,
+    ) -> None:  # fmt: skip
         self.actor = actor
+        self.keeper = None
+        if actor.model.memory_size:
+            self.keeper = MemoryKeeper(rollout_steps, actor.memory, sequence_steps)
         self.keeps_following = keeps_following
         spec, action_spec = actor.envs.obs_spec, actor.model.action_spec
         shape = (rollout_steps, len(actor.envs.indices))
@@ -274,6 +273,8 @@ class Collector:
         """
         actor, steps = self.actor, len(self.rewards)
         actor.begin(iteration, steps, continue_episodes)
+        if self.keeper is not None:
+            self.keeper.begin()
         final: list[tuple[int, int, np.ndarray]] = []
         last: list[tuple[int, int, np.ndarray]] = []
         dropped: list[tuple[int, int]] = []
@@ -293,6 +294,8 @@ class Collector:
                 t = place if isinstance(place, int) else place[0]
                 final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
                 dropped += [(t, slot) for slot in result.dropped]
+                if self.keeper is not None:
+                    self.keeper.note(place, transition)
                 if self.keeps_following:  # behind what was made anew nothing is known
                     ends = {**result.final_obs, **result.last_obs}.items()
                     last += [(t, slot, obs) for slot, obs in ends if slot not in result.dropped]
@@ -302,6 +305,7 @@ class Collector:
             self.obs, self.actions, self.log_probs, self.values, self.next_values,
             self.rewards, self.terminated, self.truncated,
             self._following(last, dropped) if self.keeps_following else None,
+            self.keeper.of_rollout(self.ended) if self.keeper is not None else None,
         )  # fmt: skip
 
     def _following(
@@ -319,11 +323,12 @@ class Collector:
         """Set next_values: of the next step, or of the true last observation if cut short."""
         actor = self.actor
         self.next_values[:-1] = self.values[1:]
-        self.next_values[-1] = actor.values(actor.obs)
+        self.next_values[-1] = actor.values(actor.obs, actor.memory)
         if final:
             steps, slots = [t for t, _, _ in final], [slot for _, slot, _ in final]
             obs = actor.prepare(np.stack([obs for _, _, obs in final]), slots)
-            self.next_values[steps, slots] = actor.values(obs)
+            memory = actor.memory[slots] if self.keeper is None else self.keeper.at_ends()
+            self.next_values[steps, slots] = actor.values(obs, memory)
 
     def _check_finite(self) -> None:
         for what, numbers in (("a reward", self.rewards), ("a value", self.values.cpu().numpy())):
@@ -331,17 +336,3 @@ class Collector:
             if not finite.all():
                 step, slot = map(int, np.argwhere(~finite)[0])
                 raise self.actor.not_finite(what, slot, numbers[step, slot], step)
-
-
-def gather_episodes(actors: list[Actor], comm: Communicator) -> list[EpisodeRecord]:
-    """Return the job's episodes of this rollout on rank 0, sorted; [] elsewhere. Collective.
-
-    Within one environment the order of time is kept, so that the list is the same however the
-    environments are sharded.
-    """
-    own = [record for actor in actors for record in actor.episodes]
-    gathered = comm.gather_objects(own)  # collective
-    if gathered is None:
-        return []
-    records = [record for part in gathered for record in part]
-    return sorted(records, key=lambda r: (r.split != "train", r.env))  # a stable sort

@@ -6,6 +6,7 @@ Axes: T steps; B environments on this rank; N samples of a microbatch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,7 +71,8 @@ class DeviceTerms:
             self._recordings.clear()
             # One that all recordings have left cannot be used again.
             self._pool = torch.cuda.graph_pool_handle() if self._stream is not None else None
-        self._batch = known
+        # What lies in the processor's memory, as where episodes begin, is new each time.
+        known = self._batch = replace(known, rollout=batch.rollout)
         self._clip_range.fill_(clip_range)
         self._entropy_coef.fill_(entropy_coef)
         known.advantages.copy_(batch.advantages)

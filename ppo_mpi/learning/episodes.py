@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import StepResult
 from ppo_mpi.storage.logger import EpisodeRecord
 
@@ -74,3 +75,20 @@ class EpisodeTracker:
         """Put back the entries of this rank's environments."""
         for slot, index in enumerate(self.indices):
             self.returns[slot], self.lengths[slot] = state[str(index)]
+
+
+def gather_episodes(own: list[EpisodeRecord], comm: Communicator) -> list[EpisodeRecord]:
+    """Return the job's episodes of a rollout on rank 0, sorted; [] elsewhere. Collective.
+
+    Within one environment the order of time is kept, so that the list is the same however the
+    environments are sharded.
+
+    Args:
+        own: this rank's, in the order in which they ended.
+        comm: the job.
+    """
+    gathered = comm.gather_objects(own)  # collective
+    if gathered is None:
+        return []
+    records = [record for part in gathered for record in part]
+    return sorted(records, key=lambda r: (r.split != "train", r.env))  # a stable sort

@@ -63,6 +63,8 @@ def choose_microbatch_size(
     most = max(1, math.ceil(share / (workers.threads if workers is not None else 1)))
     if not is_image:
         return 0 if workers is None else most
+    if learner.model.memory_size:  # whole sequences, whatever the caches
+        return FIXED
     return int(comm.broadcast_object(_fastest(learner, most)))  # collective
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.recurrent import Sequences
 
 ROWS = 8
 """Rows that act at once. Multiples of four were seen to give each row the same bits at any place
@@ -72,19 +73,55 @@ def outputs_in_rows(model: ActorCritic, obs: Tensor, workers: Workers) -> tuple[
     Workers that are exact take ``ROWS`` observations at a time, the last ones padded with zeros;
     others an equal part each.
     """
-    rows = ROWS if workers.exact else max(1, math.ceil(len(obs) / workers.threads))
-    missing = -len(obs) % ROWS if workers.exact else 0
-    padded = torch.cat([obs, obs.new_zeros(missing, *obs.shape[1:])]) if missing else obs
-
-    def evaluate(part: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():  # gradient mode belongs to a thread
-            return model.outputs(part)
-
-    if not len(obs):
-        return evaluate(obs.new_zeros(ROWS, *obs.shape[1:]))[0][:0], obs.new_zeros(0).float()
-    parts = list(workers.map(evaluate, padded.split(rows)))
-    outputs, values = (torch.cat(x)[: len(obs)] for x in zip(*parts, strict=True))
+    outputs, values = _in_rows(lambda part: model.outputs(part[0]), (obs,), workers)
     return outputs, values
+
+
+def outputs_and_memory(
+    model: ActorCritic, obs: Tensor, memory: Tensor, workers: Workers | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return policy outputs [N, A], values [N] and memories [N, S] after a step of each.
+
+    Args:
+        model: one that remembers, or not.
+        obs: [N, ...].
+        memory: [N, S] float32, before.
+        workers: as in ``outputs_in_rows``; None takes all at once.
+    """
+
+    def recall(part: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return model.recall(part[0], Sequences.of_one_step(part[1]))
+
+    if not model.memory_size:
+        found = model.outputs(obs) if workers is None else outputs_in_rows(model, obs, workers)
+        return *found, memory
+    if workers is None:
+        return model.recall(obs, Sequences.of_one_step(memory))
+    outputs, values, after = _in_rows(recall, (obs, memory), workers)
+    return outputs, values, after
+
+
+def _in_rows(
+    function: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]],
+    inputs: tuple[Tensor, ...],
+    workers: Workers,
+) -> list[Tensor]:
+    """Return what a function gives for inputs [N, ...], a part of them at a time."""
+    num = len(inputs[0])
+    rows = ROWS if workers.exact else max(1, math.ceil(num / workers.threads))
+    missing = -num % ROWS if workers.exact else 0
+    if not num:
+        missing = ROWS  # of which nothing is returned
+
+    def evaluate(part: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        with torch.no_grad():  # gradient mode belongs to a thread
+            return function(part)
+
+    if missing:
+        inputs = tuple(torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) for x in inputs)
+    parts = list(zip(*(x.split(max(rows, missing)) for x in inputs), strict=True))
+    found = list(workers.map(evaluate, parts))
+    return [torch.cat(x)[:num] for x in zip(*found, strict=True)]
 
 
 def samples_by_environment(samples: Tensor, num_envs: int, size: int) -> list[Tensor]:

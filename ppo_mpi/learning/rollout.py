@@ -13,6 +13,13 @@ import torch
 from torch import Tensor
 
 from ppo_mpi.learning.following import Following
+from ppo_mpi.learning.sequences import (
+    RolloutMemory,
+    lined_up,
+    sequence_samples,
+    split_sequences,
+)
+from ppo_mpi.networks.recurrent import Sequences
 from ppo_mpi.seeding import generator
 
 
@@ -39,6 +46,8 @@ class Rollout:
     """[T, B] bool."""
     following: Following | None = None
     """What followed the observations; only kept for a reward model."""
+    memory: RolloutMemory | None = None
+    """What the policy remembered; None if it does not."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,8 @@ class Minibatch:
     old_values: Tensor
     advantages: Tensor
     returns: Tensor
+    sequences: Sequences | None = None
+    """How the samples follow each other, for a policy that remembers."""
     samples: Tensor | None = None
     """[N] int64, positions in the rollout's [T * B]; None if the samples are of none."""
 
@@ -114,13 +125,47 @@ def minibatch_samples(
     )
 
 
+def dealt(
+    rollout: Rollout,
+    indices: Sequence[int],
+    num_minibatches: int,
+    seed: int,
+    iteration: int,
+    epoch: int,
+) -> list[Tensor]:
+    """Deal a rollout to the minibatches of an epoch: as sequences, if the policy remembers.
+
+    Arguments and result are those of ``minibatch_samples`` and ``sequence_samples``.
+    """
+    steps = len(rollout.rewards)
+    if rollout.memory is None:
+        return minibatch_samples(indices, steps, num_minibatches, seed, iteration, epoch)
+    return sequence_samples(
+        indices, steps, rollout.memory.steps, num_minibatches, seed, iteration, epoch
+    )
+
+
+def pieces_of(rollout: Rollout, samples: Tensor, size: int) -> list[Tensor]:
+    """Split samples [N] as ``split`` does, but keep sequences whole: a piece has at least one."""
+    if rollout.memory is not None:
+        num_envs = rollout.rewards.shape[1]
+        return split_sequences(samples, num_envs, rollout.memory.steps, size)
+    return split(samples, size)
+
+
+def split(samples: Tensor, size: int) -> list[Tensor]:
+    """Split samples [N] into pieces of at most ``size`` (0 = one piece); none is empty."""
+    return [piece for piece in samples.split(size or max(1, len(samples))) if len(piece)]
+
+
 def microbatches(batch: Batch, samples: Tensor, size: int) -> Iterator[Minibatch]:
     """Yield the samples of one minibatch in pieces of at most ``size``; 0 = all at once.
 
     Args:
         batch: [T, B] tensors.
-        samples: [N] int64, positions in [T * B]; may be empty, then nothing is yielded.
-        size: samples that go through the network at once.
+        samples: [N] int64, positions in [T * B]; may be empty, then nothing is yielded. Whole
+            sequences, if the policy remembers.
+        size: samples that go through the network at once, see ``pieces_of``.
     """
     rollout = batch.rollout
     flat = [
@@ -130,9 +175,11 @@ def microbatches(batch: Batch, samples: Tensor, size: int) -> Iterator[Minibatch
             batch.advantages, batch.returns,
         )
     ]  # fmt: skip
-    for piece in samples.split(size or max(1, len(samples))):
-        if len(piece):
-            obs, actions, log_probs, values, advantages, returns = (
-                x[piece.to(x.device)] for x in flat
-            )
-            yield Minibatch(obs, actions, log_probs, values, advantages, returns, samples=piece)
+    for piece in pieces_of(rollout, samples, size):
+        sequences = None
+        if rollout.memory is not None:
+            piece, sequences = lined_up(rollout.memory, piece)
+        obs, actions, log_probs, values, advantages, returns = (x[piece.to(x.device)] for x in flat)
+        yield Minibatch(
+            obs, actions, log_probs, values, advantages, returns, sequences, samples=piece
+        )

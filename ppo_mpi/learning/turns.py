@@ -1,6 +1,7 @@
 """Groups of environments in turn: the network acts for one while threads step the others.
 
-Axes: T steps; B environments on this rank; N of one group; K noise numbers of an action.
+Axes: T steps; B environments on this rank; N of one group; K noise numbers of an action; S numbers
+that are remembered of an episode.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.parts import EnvParts, with_slots_from
-from ppo_mpi.learning.collector import Actor, Place, Transition
+from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.recording import Recording, recording_stream
 from ppo_mpi.learning.reproducible import Workers
+from ppo_mpi.learning.transition import Place, Transition
 from ppo_mpi.networks.actor_critic import ActorCritic
 
 
@@ -35,6 +37,8 @@ class Group:
     """[N, ...] on the device, what the network reads."""
     noise: Tensor
     """[N, K] float64 on the device, likewise."""
+    memory: Tensor
+    """[N, S] float32 on the device, likewise: what the policy remembers."""
     arriving: Tensor
     """[N, ...] in the processor's memory (pinned for a GPU): the observation to act on next."""
     leaving: Tensor
@@ -47,7 +51,7 @@ class Group:
     seen: np.ndarray | None = None
     """Its raw observation, if the run normalizes."""
     outputs: tuple[Tensor, ...] = ()
-    """Actions, log-probabilities and values."""
+    """Actions, log-probabilities, values and memories after them."""
     pending: Future[StepResult] | None = field(default=None, repr=False)
     """The step of the environments under way."""
 
@@ -109,6 +113,7 @@ class TurnActor(Actor):
             envs, slots,
             obs=torch.zeros(arriving.shape, dtype=dtype, device=self.device),
             noise=torch.full(noise_shape, 0.5, dtype=torch.float64, device=self.device),
+            memory=torch.zeros_like(self.memory[slots]),
             arriving=arriving,
             leaving=leaving,
             acted=torch.cuda.Event() if on_gpu else None,
@@ -120,7 +125,7 @@ class TurnActor(Actor):
         for group in self._groups:
             if group.act is None and self._record:
                 group.act = Recording(
-                    lambda own=group: self.act(own.obs, own.noise),  # type: ignore[misc]
+                    lambda own=group: self.act(own.obs, own.noise, own.memory),  # type: ignore[misc]
                     self._stream,
                 )
 
@@ -173,7 +178,8 @@ class TurnActor(Actor):
             group.seen = group.envs.observe()
         group.obs.copy_(group.arriving, non_blocking=True)
         group.noise.copy_(self._noise[t, group.slots])
-        group.outputs = group.act() if group.act else self.act(group.obs, group.noise)
+        group.memory.copy_(self.memory[group.slots])
+        group.outputs = group.act() if group.act else self.act(group.obs, group.noise, group.memory)
         taken = self.model.policy.for_suite(group.outputs[0])
         group.leaving.copy_(taken, non_blocking=True)
         if group.acted is not None:
@@ -196,5 +202,8 @@ class TurnActor(Actor):
         place = (group.step, group.slots)
         result = with_slots_from(pending.result(), group.slots.start)
         self.note(result, group.slots)
-        actions, log_probs, values = group.outputs
-        return place, Transition(group.obs, actions, log_probs, values, result, group.seen)
+        actions, log_probs, values, after = group.outputs
+        self.memory[group.slots] = self.carried(after, result)
+        return place, Transition(
+            group.obs, actions, log_probs, values, result, group.seen, group.memory, after
+        )

@@ -24,14 +24,14 @@ from ppo_mpi.learning.augmenting import Augmenter
 from ppo_mpi.learning.device_terms import DeviceTerms
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
-from ppo_mpi.learning.rollout import Batch, Minibatch, microbatches, minibatch_samples
+from ppo_mpi.learning.rollout import Batch, Minibatch, dealt, microbatches, pieces_of
 from ppo_mpi.learning.scheduled import Scheduled
 from ppo_mpi.learning.statistics import normalized_by_minibatch
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import runs_directly
 from ppo_mpi.settings.learning import LearningConfig
 
-OF_VALUES = ("value_torso.", "value_head.")
+OF_VALUES = ("value_torso.", "value_recurrent.", "value_head.")
 """How the names of the parameters begin that belong to the values only."""
 
 LossGradients = Callable[
@@ -168,27 +168,27 @@ def update(
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
     config = learner.config
-    steps = len(batch.returns)
     metrics: dict[str, float] = {}
     num_updates = 0
-    deal = partial(
-        minibatch_samples, indices, steps, config.num_minibatches, learner.seed, iteration
-    )
+    deal = partial(dealt, batch.rollout, indices, config.num_minibatches, learner.seed, iteration)
     samples = deal(0)
     for epoch in range(config.num_epochs):
         if learner.augmenter is not None:
-            learner.augmenter.begin_epoch(
-                batch.returns, indices, iteration, epoch, comm
-            )  # collective
+            learner.augmenter.begin(batch.returns, indices, iteration, epoch, comm)  # collective
         epoch_batch = batch
         if config.normalize_advantages == "minibatch":
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective
             epoch_batch = replace(batch, advantages=normalized)
         if learner.device_terms is not None:
-            samples = sent(samples, batch.returns.device)
+            if batch.rollout.memory is None:  # sequences are lined up by the processor
+                samples = sent(samples, batch.returns.device)
             epoch_batch = learner.device_terms.hold(epoch_batch, now.clip_range, now.entropy_coef)
             learner.device_terms.prepare(
-                [piece for own in samples for piece in split(own, learner.microbatch_size)]
+                [
+                    piece
+                    for own in samples
+                    for piece in pieces_of(batch.rollout, own, learner.microbatch_size)
+                ]
             )
         rows = []
         for own in samples:
@@ -260,7 +260,7 @@ def optimizer_step(
     gradients = learner.gradients
     gradients.zero()
     if learner.device_terms is not None:
-        for own in split(samples, learner.microbatch_size):
+        for own in pieces_of(batch.rollout, samples, learner.microbatch_size):
             learner.device_terms.add(own)
     elif learner.workers is None:
         left = len(samples)
@@ -314,16 +314,12 @@ def add_gradients(
         )
 
     if workers.exact:
-        pieces = samples_by_environment(samples, batch.returns.shape[1], size)
+        own_samples = samples_by_environment(samples, batch.returns.shape[1], 0)
+        pieces = [piece for own in own_samples for piece in pieces_of(batch.rollout, own, size)]
     else:
-        pieces = split(samples, size)
+        pieces = pieces_of(batch.rollout, samples, size)
     for own, sums, num_samples in workers.map(term, pieces):
         gradients.add_term(own, sums, num_samples)
-
-
-def split(samples: Tensor, size: int) -> list[Tensor]:
-    """Split samples [N] into pieces of at most ``size`` (0 = one piece); none is empty."""
-    return [piece for piece in samples.split(size or max(1, len(samples))) if len(piece)]
 
 
 def sent(samples: list[Tensor], device: torch.device) -> list[Tensor]:

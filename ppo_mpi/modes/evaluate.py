@@ -1,7 +1,8 @@
 """Evaluation: whole episodes, each with a level and random streams of its own.
 
 Which episodes are played is fixed beforehand, so that short ones are not favored, and neither the
-number of ranks nor that of environments changes the result. Axes: B environments on this rank.
+number of ranks nor that of environments changes the result. Axes: B environments on this rank; S
+numbers that the policy remembers of an episode.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ppo_mpi.errors import (
 )
 from ppo_mpi.levels import level_of_episode
 from ppo_mpi.mode_config import EvaluateConfig
+from ppo_mpi.modes.acting import act_for
 from ppo_mpi.modes.evaluation_report import EvaluationResult, check_writable, report
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.networks.distributions import draw_noise
@@ -39,9 +41,6 @@ from ppo_mpi.storage.durable import on_root
 
 MOST_LISTED = 10**6
 """Training levels up to which each of them is played when so wished."""
-ROWS = 16
-"""Observations that go through the network at once. Always the same number (padded with zeros),
-so that a result has the same bits wherever its episode is played."""
 
 
 def play_episodes(
@@ -73,13 +72,14 @@ def play_episodes(
     noise = [generator(seed, "evaluate:actions", own[0]) for own in numbers]
     obs = begin_episodes(agent, envs, numbers, levels, seed)
     returns, lengths = np.zeros(num_slots), np.zeros(num_slots, int)
-    active = list(range(num_slots))
+    active, memory = list(range(num_slots)), agent.no_memory(num_slots)
     played = []
     while active:
         heart.beat(EVALUATING)
         STOP.check_grace()
         draws = None if greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
-        result = envs.step(act_for(agent, obs, active, draws))
+        result = envs.step(act_for(agent, obs, active, draws, memory))
+        memory[result.terminated | result.truncated] = 0.0
         obs = result.obs
         check_finite(result, envs.obs_spec, active, agent.config.environment.env)
         returns += result.rewards
@@ -147,31 +147,6 @@ def check_finite(result: StepResult, spec: ObservationSpec, active: list[int], e
                 f"{what} of {env} is {float(bad[0])} in an evaluation; mend the environment and "
                 "start the same command again"
             )
-
-
-def act_for(
-    agent: Agent, obs: np.ndarray, active: list[int], noise: np.ndarray | None
-) -> np.ndarray:
-    """Return actions for [B, ...] observations; zeros where nobody plays any more."""
-    actions = act_in_rows(agent, obs[active], noise)
-    all_actions = np.zeros((len(obs), *actions.shape[1:]), actions.dtype)
-    all_actions[active] = actions
-    return all_actions
-
-
-def act_in_rows(agent: Agent, obs: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
-    """Return actions for [B, ...] observations, ``ROWS`` at a time, the last ones padded."""
-    actions = []
-    for start in range(0, len(obs), ROWS):
-        part = obs[start : start + ROWS]
-        padded = np.zeros((ROWS, *obs.shape[1:]), obs.dtype)
-        padded[: len(part)] = part
-        numbers = None
-        if noise is not None:
-            numbers = np.zeros((ROWS, noise.shape[1]))
-            numbers[: len(part)] = noise[start : start + ROWS]
-        actions.append(agent.act(padded, numbers).actions[: len(part)])
-    return np.concatenate(actions)
 
 
 def evaluate_agent(

@@ -124,8 +124,9 @@ def probes() -> list[str]:
     """List the probes."""
     from ppo_mpi.envs.probe import TASKS
     from ppo_mpi.envs.probe_corridor import SPECS
+    from ppo_mpi.envs.probe_memory import SPECS as MEMORY_SPECS
 
-    return [f"probe:{name}" for name in (*TASKS, *SPECS)]
+    return [f"probe:{name}" for name in (*TASKS, *SPECS, *MEMORY_SPECS)]
 
 
 PROCGEN = (Package("procgen", ("procgen-mirror", "procgen")),)

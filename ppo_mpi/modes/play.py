@@ -243,7 +243,9 @@ def _keys_until(due: float, viewer: Viewer, controls: Controls) -> list[str]:
 
 
 def _picture(view: View, config: PlayConfig, viewer: Viewer) -> np.ndarray:
-    if not config.agent_view and not (viewer.prefers_obs and view.obs.ndim == 3):
+    # In place of a game in color nobody has asked for what the agent sees of it in gray.
+    is_alike = view.obs.ndim == 3 and view.obs.shape[2] == view.frame.shape[2]
+    if not config.agent_view and not (viewer.prefers_obs and is_alike):
         return view.frame
     seen = agent_picture(view)
     if viewer.prefers_obs:

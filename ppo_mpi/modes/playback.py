@@ -1,6 +1,7 @@
 """An agent, or a person, playing episodes one step at a time for people to watch.
 
-Axes: B environments that act at once; K random numbers behind one action; H, W, C image.
+Axes: B environments that act at once; K random numbers behind one action; H, W, C image; S numbers
+that the policy remembers of an episode.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PlayConfig, RecordConfig
+from ppo_mpi.modes.acting import act_in_rows
 from ppo_mpi.modes.drawing import as_picture
-from ppo_mpi.modes.evaluate import act_in_rows
+from ppo_mpi.registry import split_env_name
 
 HOLD_SECONDS = 0.6
 """How long the last picture of an episode stands still, with the final return in the caption."""
@@ -53,7 +55,8 @@ class View:
     frame: np.ndarray
     """[H, W, 3] uint8, the suite's human view."""
     obs: np.ndarray
-    """What the agent saw at that moment; of several parts the first picture."""
+    """What the agent saw at that moment; of several parts the first picture, of several frames the
+    newest."""
     level: int
     """The level; -1 where the suite has none."""
     episode: int
@@ -99,6 +102,8 @@ class Player:
         self._episode, self._next = next(episodes), next(episodes, None)
         self._assign(self._episode)
         self._obs = self._envs.reset()
+        self.memory: np.ndarray
+        """[1, S] float32, what the agent remembers of this episode; whoever acts keeps it."""
         self._view: View
         self._noise: np.ndarray
         self._begin()
@@ -165,7 +170,7 @@ class Player:
         self._envs.close()
 
     def _seen(self) -> np.ndarray:
-        return self._envs.obs_spec.picture(self._obs[0]).copy()
+        return newest_frame(self._agent, self._envs.obs_spec.picture(self._obs[0])).copy()
 
     def _assign(self, episode: int) -> None:
         self._agent.assign(self._envs, 0, episode, self._levels, self._seed)
@@ -173,6 +178,7 @@ class Player:
     def _begin(self) -> None:
         """Show the episode that the environment has just begun, and prepare the one after it."""
         self._noise = np.empty((0, 0))
+        self.memory = self._agent.no_memory(1)
         self._view = View(
             self._envs.render()[0].copy(), self._seen(), int(self._envs.levels[0]),
             self._episode, 0.0, 0, False,
@@ -211,9 +217,28 @@ def advance(
     if not acting:
         return
     noise = None if greedy else np.stack([player.noise() for player in acting])
-    actions = act_in_rows(agent, np.concatenate([player.obs for player in acting]), noise)
-    for player, action in zip(acting, actions, strict=True):
+    memory = np.concatenate([player.memory for player in acting])
+    obs = np.concatenate([player.obs for player in acting])
+    actions = act_in_rows(agent, obs, noise, memory)
+    for i, (player, action) in enumerate(zip(acting, actions, strict=True)):
+        player.memory = memory[i : i + 1]
         player.step(action if human_action is None else np.int64(human_action))
+
+
+def newest_frame(agent: Agent, obs: np.ndarray) -> np.ndarray:
+    """Return the newest of the frames that Atari's environments stack.
+
+    Args:
+        agent: who sees them.
+        obs: [H, W, C] uint8, or anything else, which is returned as it is.
+
+    Returns:
+        [H, W, 1] uint8, or [H, W, 3] where frames are in color.
+    """
+    is_atari = split_env_name(agent.config.environment.env)[0] == "atari"
+    if not is_atari or obs.ndim != 3:
+        return obs
+    return obs[:, :, -1 if agent.config.atari.grayscale else -3 :]
 
 
 def agent_picture(view: View) -> np.ndarray:

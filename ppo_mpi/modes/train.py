@@ -21,7 +21,7 @@ from ppo_mpi.distributed.machine import keep_big_blocks, set_threads
 from ppo_mpi.distributed.records import new_records
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import IterationAbandonedError, RankLostError
-from ppo_mpi.learning.collector import gather_episodes
+from ppo_mpi.learning.episodes import gather_episodes
 from ppo_mpi.learning.scheduled import scheduled
 from ppo_mpi.learning.schedules import continues_episodes
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
@@ -271,7 +271,7 @@ def run_iteration(
     metrics |= learn_beside(run, rollout, now.learning_rate, comm)  # collective
     progress.iteration += 1
     progress.timesteps += learning.rollout_timesteps
-    episodes = gather_episodes(run.actors, comm)  # collective
+    episodes = gather_episodes(run.episodes, comm)  # collective
     restarts = sum(actor.restarts for actor in run.actors)
     seconds = [collected - begin, time.monotonic() - collected, comm.seconds - waited]
     *seconds, restarts = comm.sum(np.array([*seconds, restarts])).tolist()  # collective

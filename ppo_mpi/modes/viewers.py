@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ppo_mpi.errors import MissingPackageError
-from ppo_mpi.modes.drawing import below, caption, fit, half_blocks
+from ppo_mpi.modes.drawing import below, caption, fit, half_blocks, resize
 
 ENTER_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[2J"
 """Switch to the alternate screen, hide the cursor, clear."""
@@ -34,6 +34,9 @@ _END_FRAME = "\x1b[?2026l"
 _ESCAPES = {"A": "up", "B": "down", "C": "right", "D": "left"}
 _WINDOW_KEYS = {65361: "left", 65362: "up", 65363: "right", 65364: "down"}
 _MODIFIERS = range(65505, 65519)
+
+WINDOW_HEIGHT = 400
+"""Pixels; frames of less than about this height (Atari's have 210) are enlarged."""
 
 _PROBE_SECONDS = 20
 _PROBE = "import cv2; cv2.namedWindow('ppo_mpi', cv2.WINDOW_AUTOSIZE); cv2.destroyAllWindows()"
@@ -200,6 +203,7 @@ class WindowViewer(Viewer):
 
     def show(self, frame: np.ndarray, status: Sequence[str], keys_help: str) -> None:
         """Show the frame, the status in strips below it and the keys in the title bar."""
+        frame = enlarged(frame)
         if not self._open:
             flags = self._cv2.WINDOW_AUTOSIZE | self._cv2.WINDOW_GUI_NORMAL
             self._cv2.namedWindow(self._title, flags)
@@ -224,6 +228,12 @@ class WindowViewer(Viewer):
         if self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1:
             keys.append("q")
         return keys
+
+
+def enlarged(frame: np.ndarray) -> np.ndarray:
+    """Return a frame [H, W, 3] whose every pixel is as many as a window needs, a whole number."""
+    times = max(1, round(WINDOW_HEIGHT / frame.shape[0]))
+    return resize(frame, times * frame.shape[0], times * frame.shape[1])
 
 
 def parse_keys(typed: str) -> tuple[list[str], str]:

@@ -1,6 +1,7 @@
 """Torso(s), a policy head and a value head in one model.
 
-Axes: N samples; A action size; H, W, C image; F features of a vector.
+Axes: N samples; A action size; H, W, C image; F features of a vector; K sequences of samples; S
+numbers of a memory.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ppo_mpi.networks.distributions import Distribution
 from ppo_mpi.networks.initialization import initialize_head
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.networks.policies import PolicyKind
+from ppo_mpi.networks.recurrent import Sequences, make_recurrent
 from ppo_mpi.networks.value_scale import ValueScale
 from ppo_mpi.registry import NETWORKS, lookup
 from ppo_mpi.settings.network import NetworkConfig
@@ -23,7 +25,7 @@ from ppo_mpi.settings.network import NetworkConfig
 class ActorCritic(nn.Module):
     """Policy and value of an observation.
 
-    The torso may run in bfloat16; heads, losses and optimizer stay in float32.
+    The torso may run in bfloat16; all behind it, losses and optimizer stay in float32.
     """
 
     def __init__(
@@ -50,14 +52,24 @@ class ActorCritic(nn.Module):
         self.torso = make_torso(obs_spec, config)
         # None when policy and value share one torso.
         self.value_torso = None if config.shared_torso else make_torso(obs_spec, config.of_value())
+        value_torso = self.torso if self.value_torso is None else self.value_torso
+        kind, size = config.recurrent, config.recurrent_size
+        # None when nothing is remembered; a torso of the value's own remembers for itself.
+        self.recurrent = make_recurrent(kind, self.torso.feature_size, size)
+        self.value_recurrent = None
+        if self.value_torso is not None:
+            self.value_recurrent = make_recurrent(kind, value_torso.feature_size, size)
         self.policy = PolicyKind(action_spec, config)
         # Of numbers that are not whole, what their deviations are made from.
         self.log_std: nn.Parameter | None = None
         if action_spec.num_reals:
             self.log_std = nn.Parameter(self.policy.initial_parameter())
-        self.policy_head = AlignedLinear(self.torso.feature_size, action_spec.num_outputs)
-        value_torso = self.torso if self.value_torso is None else self.value_torso
-        self.value_head = AlignedLinear(value_torso.feature_size, 1)
+        policy_features = self.recurrent or self.torso
+        value_features = policy_features
+        if self.value_torso is not None:
+            value_features = self.value_recurrent or self.value_torso
+        self.policy_head = AlignedLinear(policy_features.feature_size, action_spec.num_outputs)
+        self.value_head = AlignedLinear(value_features.feature_size, 1)
         initialize_head(self.policy_head, config.initialization, config.policy_gain)
         initialize_head(self.value_head, config.initialization, config.value_gain)
         self.value_scale = ValueScale() if normalize_values else None
@@ -72,6 +84,12 @@ class ActorCritic(nn.Module):
         """Return the head's values [N] in the unit of returns: what they are used for."""
         return values if self.value_scale is None else self.value_scale(values)
 
+    @property
+    def memory_size(self) -> int:
+        """S: numbers that are remembered of an episode; 0 = nothing."""
+        layers = (self.recurrent, self.value_recurrent)
+        return sum(layer.memory_size for layer in layers if layer is not None)
+
     def prepare(self, obs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Turn observations into what a torso takes.
 
@@ -85,17 +103,21 @@ class ActorCritic(nn.Module):
             return obs.to(self.precision)
         return obs.permute(0, 3, 1, 2).to(self.precision).mul_(1 / 255)
 
-    def outputs(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, obs: Tensor, sequences: Sequences | None = None) -> tuple[Tensor, Tensor]:
         """Return the policy head's raw outputs and the values.
 
         Args:
             obs: [N, H, W, C] uint8, or [N, F] float32 (normalized if the run normalizes), or
                 [N, bytes] uint8 of both.
+            sequences: how they follow each other, for a model that remembers; None for others.
 
         Returns:
             [N, A] float32 for ``distribution``, and values [N] float32 (discounted return; in the
             unit of the head, see ``in_returns``).
         """
+        if sequences is not None:
+            return self.recall(obs, sequences)[:2]
+        assert self.recurrent is None, "a model that remembers is told what follows what"
         if not torch.is_grad_enabled() and runs_directly(self, obs):
             direct = DirectPass(self, obs)
             return direct.outputs, direct.values
@@ -103,6 +125,21 @@ class ActorCritic(nn.Module):
         if self._detaches_values:
             value_features = value_features.detach()
         return self.policy_head(features), self.value_head(value_features)[:, 0]
+
+    def recall(self, obs: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what ``outputs`` does, and what is remembered after each sequence, [K, S]."""
+        assert self.recurrent is not None, "this model remembers nothing"
+        features, value_features = self.features(obs)
+        size = self.recurrent.memory_size
+        own = Sequences(sequences.memory[:, :size], sequences.sizes)
+        features, memory = self.recurrent(features, own)
+        if self.value_recurrent is None:
+            value_features = features
+        else:
+            own = Sequences(sequences.memory[:, size:], sequences.sizes)
+            value_features, value_memory = self.value_recurrent(value_features, own)
+            memory = torch.cat([memory, value_memory], 1)
+        return self.policy_head(features), self.value_head(value_features)[:, 0], memory
 
     def features(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the heads of policy and values take, [N, F] float32 each.
@@ -138,7 +175,9 @@ class ActorCritic(nn.Module):
         """Return the policy that the head's outputs [N, A] stand for."""
         return self.policy.distribution(outputs, self.log_std)
 
-    def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
-        """Return the policy's distribution and the values [N]; ``obs`` as in ``outputs``."""
-        outputs, values = self.outputs(obs)
+    def forward(
+        self, obs: Tensor, sequences: Sequences | None = None
+    ) -> tuple[Distribution, Tensor]:
+        """Return the policy's distribution and the values [N]; arguments as in ``outputs``."""
+        outputs, values = self.outputs(obs, sequences)
         return self.distribution(outputs), values

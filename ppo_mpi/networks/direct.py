@@ -36,6 +36,8 @@ def runs_directly(model: ActorCritic, obs: Tensor) -> bool:
     """
     if obs.device.type != "cpu" or obs.dtype != torch.float32 or model.precision != torch.float32:
         return False
+    if model.recurrent is not None:
+        return False
     linears: list[nn.Module] = [model.policy_head, model.value_head]
     others: list[nn.Module] = [model]
     for torso in (model.torso, model.value_torso):

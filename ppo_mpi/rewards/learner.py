@@ -19,8 +19,8 @@ from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.adam import Adam
 from ppo_mpi.learning.normalizers import RewardNormalizer, RunningMoments
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
-from ppo_mpi.learning.rollout import Rollout, minibatch_samples
-from ppo_mpi.learning.update import epoch_means, split
+from ppo_mpi.learning.rollout import Rollout, minibatch_samples, split
+from ppo_mpi.learning.update import epoch_means
 from ppo_mpi.rewards.base import RewardModel, Transitions
 from ppo_mpi.seeding import generator
 from ppo_mpi.settings.learning import LearningConfig

@@ -21,8 +21,8 @@ class EnvironmentConfig:
     """More environments on held-out levels, stepped beside the others with the same policy; they
     give the test curve, count no timesteps and have no weight in the gradient. 0 = none."""
     env_kwargs: tuple[str, ...] = ()
-    """Arguments of the environment, each key=value (value as in YAML); Procgen and
-    Atari have settings instead."""
+    """Arguments of the environment's constructor, each key=value (value as in YAML). Most of those
+    of Procgen and Atari are settings; a message names the setting."""
     restart_failed_envs: bool = field(default=False, metadata=RESUMABLE)
     """Whether an environment that raises is made anew and its episode dropped and counted, instead
     of ending the job. Procgen's and Atari's environments never raise."""

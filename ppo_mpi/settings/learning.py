@@ -43,6 +43,10 @@ class LearningConfig:
     """Samples that go through the network at once on a rank; a minibatch larger than that is
     accumulated (averaged: the gradient does not change). 0 = what is measured to be fastest when
     the run begins, for images on processors; a rank's share at once elsewhere."""
+    sequence_steps: int = 0
+    """With a recurrent policy: steps through which gradients go back. Rollouts are dealt to
+    minibatches in sequences of so many steps, each begun with what was remembered there when it
+    was collected; the last one of a rollout may be shorter. 0 = a rollout's steps (published)."""
     discount: float = 0.999
     """Discount of the return, gamma."""
     gae_lambda: float = 0.95
@@ -130,6 +134,7 @@ class LearningConfig:
         at_least(1, rollout_timesteps=self.rollout_timesteps)
         at_least(1, num_epochs=self.num_epochs, num_minibatches=self.num_minibatches)
         at_least(0, microbatch_size=self.microbatch_size, max_segment_steps=self.max_segment_steps)
+        at_least(0, sequence_steps=self.sequence_steps)
         at_least(0, entropy_coef=self.entropy_coef, max_grad_norm=self.max_grad_norm)
         at_least(0, final_learning_rate=self.final_learning_rate)
         within(0, 1, discount=self.discount, gae_lambda=self.gae_lambda)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import at_least, positive
 
+MULTIPLE = 4
+"""Of which recurrent_size is one: rows of other lengths differ in how they lie in memory."""
 OF_VALUE = ("hidden_sizes", "left_hidden_sizes", "right_hidden_sizes", "joint_hidden_sizes")
 """Settings of which the value's own torso may have others, named ``value_...``."""
 
@@ -63,6 +65,11 @@ class NetworkConfig:
     """Gain of the value head's initial weights."""
     shared_torso: bool = True
     """Whether policy and value share one torso (Procgen, Atari) or have one each (control)."""
+    recurrent: Literal["none", "gru", "lstm"] = "none"
+    """Whether the policy remembers within an episode: a layer of gated recurrent units or of long
+    short-term memory behind the torso (behind each, where the value has its own)."""
+    recurrent_size: int = 0
+    """Units of that layer, a multiple of 4; 0 = as many as the torso's features."""
     initial_log_std: float = 0.0
     """Natural logarithm of the first standard deviation, for continuous actions."""
     box_actions: Literal["clip", "squash"] = "clip"
@@ -97,12 +104,27 @@ class NetworkConfig:
         else:
             for name in ("split_start", *own[1:]):
                 self._refuse(name, "split")
+        self._check_recurrent()
         at_least(0, min_std=self.min_std)
         if self.min_std >= math.exp(min(self.initial_log_std, 700.0)):
             raise ConfigError(
                 f"min_std={self.min_std} is not below the first standard deviation, "
                 f"e^initial_log_std with initial_log_std={self.initial_log_std}: it could not be "
                 "learned; use a smaller min_std or a larger initial_log_std"
+            )
+
+    def _check_recurrent(self) -> None:
+        size = self.recurrent_size
+        at_least(0, recurrent_size=size)
+        if size and self.recurrent == "none":
+            raise ConfigError(
+                f"recurrent_size={size} has no effect on recurrent=none; use recurrent=gru or "
+                "recurrent=lstm, or leave it out"
+            )
+        if size % MULTIPLE:
+            raise ConfigError(
+                f"recurrent_size={size} is not a multiple of {MULTIPLE}; use for example "
+                f"{size + -size % MULTIPLE}"
             )
 
     def _refuse(self, name: str, network: str) -> None:

@@ -13,7 +13,7 @@ from ppo_mpi.storage.logger import EPISODE_WINDOW
 from ppo_mpi.storage.run_folder import step_timesteps
 from ppo_mpi.storage.stored_config import is_number, is_whole
 
-_ENVIRONMENT = re.compile(r"(train|test|phase)/(\d{6,9})", re.ASCII)
+_ENVIRONMENT = re.compile(r"(train|test|phase|train_memory|test_memory)/(\d{6,9})", re.ASCII)
 _TAG = re.compile(r"best|milestone-\d{1,9}", re.ASCII)
 _COUNT_LIMIT = 2**62
 
@@ -63,6 +63,7 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
     if named is not None and named != state["timesteps"]:
         raise _wrong(checkpoint, "timesteps", f"{named}, as in the name of its folder")
     numbers = {"train": num_envs, "test": config.environment.num_test_envs}
+    numbers |= {f"{split}_memory": number for split, number in numbers.items()}
     numbers["phase"] = num_envs if config.is_phasic else 0
     for key in checkpoint.environments:
         match = _ENVIRONMENT.fullmatch(key)

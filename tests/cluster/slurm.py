@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from hosts import Hosts
+from jobs import allowed
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch")
 PACKAGES = "slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins libpmix2"
@@ -102,7 +103,7 @@ class Slurm:
         self._call(["slurmctld", "-i"])
         for name in self.hosts.names:
             self._call([*self.enter(name), f"exec slurmd -N {name}"])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + allowed(30)
         while self.call("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D").strip() != str(
             len(self.hosts.names)
         ):
@@ -158,7 +159,7 @@ class Slurm:
         with log.open("a") as output:
             done = subprocess.run(
                 words, env=os.environ | self.environment, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, timeout=30, check=False,
+                stdout=output, stderr=output, timeout=allowed(30), check=False,
             )  # fmt: skip
         assert done.returncode == 0, f"{words}:\n{log.read_text()}"
 
@@ -176,7 +177,7 @@ class Slurm:
 
     def wait(self, job: str, *states: str, seconds: float) -> str:
         """Wait until a job is in one of these states, and return which."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + allowed(seconds)
         while (state := self.state(job).get("JobState", "")) not in states:
             assert time.monotonic() < deadline, f"job {job} is {state}, not {states}"
             time.sleep(0.2)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from faulty import MARK
-from jobs import job_command, start_command
+from jobs import allowed, job_command, start_command
 from runs import JOBS
 
 from ppo_mpi.distributed.launchers import patient
@@ -109,8 +109,9 @@ class FaultyJob:
 
         Args:
             since: ``time.time()`` of the fault.
-            within_seconds: how long everything may take from there.
+            within_seconds: how long everything may take from there, if one test runs at a time.
         """
+        within_seconds = allowed(within_seconds)
         left = since + within_seconds - time.time()
         try:
             output, errors = self.process.communicate(timeout=max(0.1, left))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from jobs import run_job, start_command
+from jobs import allowed, run_job, start_command
 from runs import JOBS, assert_same_bits, episodes, newest, progress
 from wheels import WHEELS, wheel_mpirun, wheel_python
 
@@ -79,7 +79,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_gone(pids: list[int], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + allowed(seconds)
     while any(map(is_alive, pids)):
         assert time.monotonic() < deadline, [pid for pid in pids if is_alive(pid)]
         time.sleep(0.05)
@@ -169,7 +169,7 @@ def test_a_second_interrupt_ends_the_job_at_once(wheel: str, tmp_path: Path):
     time.sleep(1.0)
     assert job.poll() is None
     job.send_signal(signal.SIGINT)
-    job.communicate(timeout=5)
+    job.communicate(timeout=allowed(5))
     wait_until_gone(everything, 1)
 
 
@@ -213,7 +213,7 @@ def test_kills_without_progress_use_up_the_restarts(wheel: str, tmp_path: Path):
             killed.add(record["pid"])
             os.kill(record["pid"], signal.SIGKILL)
         time.sleep(0.05)
-    output, errors = job.communicate(timeout=10)
+    output, errors = job.communicate(timeout=allowed(10))
     assert len(killed) == 2, output + errors
     assert "giving up: 1 restart(s) brought no further checkpoint" in errors
     assert job.returncode not in (0, EXIT_STOPPED)

@@ -20,12 +20,12 @@ from ppo_mpi.envs.spaces import clipped
 VALUE = 1 / (1 - 0.9)
 SQUASH = {"box_actions": "squash"}
 PROBES: dict[str, tuple[dict[str, Any], float]] = {  # settings, least mean reward of samples
-    "multi_discrete": ({}, 0.98),
-    "multi_binary": ({}, 0.98),
+    "multi_discrete": ({"total_timesteps": 24_576}, 0.98),
+    "multi_binary": ({"total_timesteps": 24_576}, 0.98),
     "tight_box": (SQUASH, 0.93),
     "tuple": ({}, 0.92),
     "dict": (SQUASH | {"std_function": "softplus", "min_std": 0.01}, 0.9),
-    "picture_and_vector": ({"feature_size": 32, "total_timesteps": 81_920}, 0.98),
+    "picture_and_vector": ({"feature_size": 32}, 0.98),
 }
 
 

@@ -29,15 +29,21 @@ JOBS = {
     ],
     "rad": ["starpilot", *COMMON, *SMALL, "--num-levels", "20", "--augmentation-method", "rad",
             "--augmentation", "random_convolution", "--num-epochs", "1"],
+    # A policy that remembers, on sequences of 24, 24 and 16 steps.
+    "recurrent": [
+        "starpilot", *COMMON, *SMALL, "--num-levels", "20", "--augmentation", "crop",
+        "--recurrent", "gru", "--recurrent-size", "12", "--sequence-steps", "24",
+    ],
     # An image beside a vector; the choice has been through its transforms when it is interrupted.
     "ucb": [
         "probe:picture_and_vector", *COMMON, *SMALL, "--network", "auto", "--augmentation", "ucb",
         "--ucb-choices", "crop", "flip", "--ucb-window", "2", "--normalize-observations", "true",
     ],
 }  # fmt: skip
-ITERATIONS = {"drac": 3, "rad": 2, "ucb": 6}
+ITERATIONS = {"drac": 3, "rad": 2, "recurrent": 2, "ucb": 6}
 WAYS = {"ranks1": 1, "ranks2": 2, "ranks3": 3, "threads": 0}
 COMPARED = [("drac", "ranks3"), ("drac", "threads"), ("rad", "ranks3"), ("ucb", "ranks2")]
+COMPARED += [("recurrent", "ranks3")]
 COMPARED += [("ucb", "ranks3"), ("ucb", "threads")]
 
 

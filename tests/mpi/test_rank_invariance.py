@@ -37,7 +37,7 @@ from ppo_mpi.suites import make_envs
 # gradients torch adds up. "workers" is two ranks with two worker processes each.
 OTHERS = ("ranks2", "ranks3", "ranks4", "threads", "turns", "workers")
 COMPARED = [(job, other) for job in ("starpilot", "CartPole") for other in OTHERS]
-COMPARED += [("probe:box", "ranks3"), ("split", "ranks2"), ("split", "ranks3")]
+COMPARED += [("split", "ranks2"), ("split", "ranks3")]
 COMPARED += [("probe:box", "ranks3"), ("probe:tuple", "ranks3"), ("probe:tuple", "turns")]
 COMPARED += [("probe:picture_and_vector", "ranks2"), ("probe:picture_and_vector", "turns")]
 COMPARED += [("options", "ranks2"), ("options", "ranks3"), ("options", "turns")]

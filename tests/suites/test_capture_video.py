@@ -72,6 +72,28 @@ def test_a_filmed_run_is_the_run_without_a_film(
     assert not (tmp_path / "assets" / "plain").exists()
 
 
+def test_procgens_generated_assets_cannot_be_saved_and_are_filmed_all_the_same(tmp_path: Path):
+    settings = {"env": "fruitbot", "num_levels": 9, "use_generated_assets": True}
+    make = partial(make_envs, with_values(TrainConfig(), settings), seed=1, stream="train")
+    plain, filmed = make([0, 1]), FilmedEnvs("procgen", partial(make, [0]), make([1]))
+    warnings: list[str] = []
+    filmed.film = Film(tmp_path, 2, 0, warnings.append)
+    np.testing.assert_array_equal(plain.reset(), filmed.reset())
+    random, ends = np.random.default_rng(0), 0
+    for _ in range(500):
+        actions = random.integers(15, size=2)
+        expected, result = plain.step(actions), filmed.step(actions)
+        np.testing.assert_array_equal(expected.obs, result.obs)
+        np.testing.assert_array_equal(expected.rewards, result.rewards)
+        np.testing.assert_array_equal(expected.levels, result.levels)
+        ends += int(result.terminated[0])
+    filmed.close()
+    plain.close()
+    assert ends >= 3
+    assert numbers(tmp_path) == list(range(1, ends + 1, 2))
+    assert warnings == []
+
+
 def test_a_run_that_goes_on_goes_on_with_its_videos_on_rank_0(tmp_path: Path):
     words = ["train", *JOBS["CartPole"], "--run", "r", "--capture-video", str(EVERY)]
     words += ["--total-timesteps", str(8 * ITERATION)]

@@ -223,10 +223,20 @@ def test_threads_draw_several_at_the_same_time() -> None:
 
 
 @needs_egl
-def test_what_nobody_closed_is_freed_without_a_word() -> None:
+@pytest.mark.parametrize("drawn", ["dmc", "dmc gym", "gym dmc", "dmc gym dmc", "gym dmc gym"])
+def test_what_nobody_closed_is_freed_without_a_word(drawn: str) -> None:
+    """Gymnasium's environments of MuJoCo draw on the same display, and end it as well."""
     code = (
-        "from ppo_mpi.envs.dmc import make_envs\n"
-        "make_envs('walker/walk', [0, 1], 3, options={'env_kwargs': ['pixels=true']}).reset()"
+        "from ppo_mpi.envs import dmc, gym_control\n"
+        "for number, name in enumerate('" + drawn + "'.split()):\n"
+        "    if name == 'dmc':\n"
+        "        options = {'env_kwargs': ['pixels=true']}\n"
+        "        envs = dmc.make_envs('walker/walk', [0, 1], 3, options=options)\n"
+        "        envs.reset()\n"
+        "    else:\n"
+        "        envs = gym_control.make_envs('Hopper-v5', [0, 1], 3, render=True, options={})\n"
+        "        envs.reset(), envs.render()\n"
+        "    globals()[f'kept{number}'] = envs"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False,

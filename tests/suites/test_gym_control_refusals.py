@@ -105,3 +105,20 @@ def test_states_of_others_and_damaged_ones_are_refused_before_anything_changes()
     refused(json.dumps({**saved, "obs": short}).encode(), r"an observation \(1,\) float32 instead")
     with pytest.raises(CheckpointError, match="1 saved environments do not fit 2 slots"):
         envs.set_states(states[:1])
+
+
+def test_a_random_streams_position_beyond_its_numbers_is_refused() -> None:
+    from ppo_mpi.envs.gym_state import _check_position
+
+    twister, philox = np.random.MT19937(1), np.random.Philox(1)
+    _check_position(twister.state)
+    _check_position(philox.state)
+    _check_position(np.random.PCG64(1).state)
+    for state in (
+        {**twister.state, "state": {**twister.state["state"], "pos": 625}},
+        {**philox.state, "buffer_pos": 5},
+        {**philox.state, "buffer_pos": -1},
+        {**philox.state, "buffer_pos": 1.5},
+    ):
+        with pytest.raises(ValueError, match="a position beyond its numbers"):
+            _check_position(state)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -166,3 +169,35 @@ def test_box2ds_time_limit_cuts_short_with_the_true_final_observation() -> None:
         del gymnasium.registry["ShortLander-v0"]
     assert [bool(result.truncated[0]) for result in results] == [False] * 19 + [True]
     assert not np.array_equal(results[-1].final_obs[0], results[-1].obs[0])
+
+
+@needs_egl
+@pytest.mark.parametrize("env", ["own_hopper:make", "own_hopper:OwnHopper-v0"])
+def test_a_mujoco_environment_of_ones_own_is_drawn_without_a_display(
+    env: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own_hopper.py").write_text(
+        "import gymnasium\n"
+        "from gymnasium.envs.mujoco.hopper_v5 import HopperEnv\n"
+        "class OwnHopper(HopperEnv): pass\n"
+        "gymnasium.register('OwnHopper-v0', 'own_hopper:OwnHopper')\n"
+        "def make(**named): return gymnasium.make('Hopper-v5', **named)\n"
+    )
+    code = (
+        "from ppo_mpi.config import TrainConfig, with_values\n"
+        "from ppo_mpi.suites import make_envs\n"
+        f"config = with_values(TrainConfig(), {{'env': '{env}'}})\n"
+        "envs = make_envs(config, [0], 3, 'train', render=True)\n"
+        "envs.reset()\n"
+        "print(envs.render()[0].std() > 10)\n"
+        "envs.close()\n"
+    )
+    hidden = ("DISPLAY", "MUJOCO_GL", "PYOPENGL_PLATFORM")
+    variables = {name: text for name, text in os.environ.items() if name not in hidden}
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], text=True, capture_output=True, check=False, cwd=tmp_path,
+        env=variables | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr
+    assert done.stderr == ""

@@ -219,8 +219,8 @@ def test_frames_are_drawn_by_all_manners() -> None:
         ("mine/envs.py:Walk", (), ConfigError, "is neither suite:name nor package.module:callabl"),
         ("coinrun", ("num_levels=5",), ConfigError, "options are settings of their own; use --num"),
         ("atari:Pong", ("frame_skip=2",), ConfigError, "their own; use --frame-skip 2"),
-        ("coinrun", ("nim_levels=5",), ConfigError, "unknown Procgen option 'nim_levels'; did you"),
-        ("probe:match", ("a=1",), ConfigError, "env_kwargs='a=1': the suite probe takes none"),
+        ("coinrun", ("nim_levels=5",), ConfigError, "unknown Procgen argument 'nim_levels'; did "),
+        ("probe:match", ("a=1",), ConfigError, "env_kwargs='a=1': unknown probe argument 'a'"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_one_clear_message(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jobs import allowed
 
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.heart import Heart
@@ -295,7 +296,7 @@ def test_workers_end_with_their_rank_however_it_ends(end: str):
     )  # fmt: skip
     pids = [int(word) for word in done.stdout.split()]
     assert len(pids) == 2, done.stderr
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + allowed(5)
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, f"of {pids} some are still there"
         time.sleep(0.02)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import jobs, memory, options, scaling, startup
+from benchmarks import acceptance, jobs, memory, options, scaling, startup
 from benchmarks.memory_on_paper import activations, largest_microbatch, parts_on_paper
 from benchmarks.process_age import seconds_since_start, started_after_boot
 from benchmarks.process_memory import require_linux, status_bytes
@@ -279,3 +279,37 @@ def test_where_the_size_was_measured_the_largest_one_tried_counts():
     run, config = probe_run("--rollout-timesteps", "800")
     run.learner.microbatch_size = 32
     assert largest_microbatch(run, config) == 128
+
+
+def test_a_score_is_to_be_reached_or_where_something_is_missing_not_exceeded():
+    task, plain = acceptance.TASKS["cartpole"], acceptance.TASKS["mountaincar-plain"]
+    assert [acceptance.is_reached(task, score) for score in (199.9, 200, 201)] == [
+        False,
+        True,
+        True,
+    ]
+    assert [acceptance.is_reached(plain, s) for s in (-200, -199)] == [True, False]
+    about = ("cartpole", "70,000", "2", "0")
+    assert acceptance.row(task, 199.94, 1.26, about) == (
+        "| cartpole | 70,000 | 2 | 0 | 199.9 | at least 200 | 1.3 | missed |"
+    )
+    assert acceptance.row(plain, -200, 0, about).endswith("| -200.0 | at most -200 | 0.0 |  |")
+
+
+@pytest.mark.parametrize("name", acceptance.TASKS)
+def test_what_is_trained_to_a_score_is_the_task_unless_something_else_was_typed(name, tmp_path):
+    task = acceptance.TASKS[name]
+    config = parse_command(acceptance.train_words(task, "7", tmp_path, ())).config
+    assert config.environment.env.endswith(task.env)
+    assert (config.job.seed, config.job.total_timesteps) == (7, task.timesteps)
+    typed = ("--total-timesteps", "64")
+    config = parse_command(acceptance.train_words(task, "7", tmp_path, typed)).config
+    assert config.job.total_timesteps == 64
+
+
+def test_all_tasks_are_trained_on_one_rank_and_on_two_unless_others_are_named():
+    options, words = acceptance.parse_options([])
+    assert (options.tasks, options.ranks, options.seeds) == (list(acceptance.TASKS), [1, 2], ["0"])
+    assert words == []
+    options, words = acceptance.parse_options(["--tasks", "lunarlander", "--num-envs", "4"])
+    assert (options.tasks, words) == (["lunarlander"], ["--num-envs", "4"])

@@ -141,6 +141,39 @@ def test_workers_are_compared_with_the_rank_itself(tmp_path):
     assert [r["ratio"] for r in results if r["workers"] == 0] == [1.0, 1.0]
 
 
+def table_of(printed: str) -> list[list[str]]:
+    """Return the rows of a Markdown table as cells, without its head."""
+    rows = [line.strip("|").split("|") for line in printed.splitlines()]
+    return [[cell.strip() for cell in row] for row in rows][2:]
+
+
+@needs_mpirun
+def test_acceptance_trains_to_scores_and_says_which_were_missed(tmp_path):
+    tiny = ("--folder", str(tmp_path), "--total-timesteps", "512", *SHAPE)
+    done = run_benchmark("acceptance.py", "--tasks", "cartpole", "--ranks", "1", *tiny, status=1)
+    ((name, timesteps, ranks, seed, score, *asked),) = table_of(done.stdout)
+    assert (name, timesteps, ranks, seed) == ("cartpole", "512", "1", "0")
+    assert 8 <= float(score) < 200  # CartPole falls no sooner, and 200 steps are not learned so
+    assert asked[0] == "at least 200"
+    assert asked[2] == "missed"
+    saved = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert saved
+
+    # What is finished is not trained again, and the number of ranks does not change the result.
+    done = run_benchmark("acceptance.py", "--tasks", "cartpole", "--ranks", "1,2", *tiny, status=1)
+    one, two = table_of(done.stdout)
+    assert one[:5] == [name, timesteps, "1", seed, score]
+    assert two[:5] == [name, timesteps, "2", seed, score]
+    assert all(path.stat().st_mtime_ns == moment for path, moment in saved.items())
+
+    # Without curiosity the car does not get up the mountain, and that is asked for.
+    words = ("--tasks", "mountaincar-plain", "--ranks", "1", "--seeds", "4")
+    done = run_benchmark("acceptance.py", *words, *tiny)
+    (found,) = table_of(done.stdout)
+    assert found[:6] == ["mountaincar-plain", "512", "1", "4", "-200.0", "at most -200"]
+    assert found[7] == ""
+
+
 @needs_linux
 def test_memory_shows_the_peak_after_each_stage(tmp_path):
     path = tmp_path / "memory.json"
@@ -184,6 +217,8 @@ def test_startup_splits_the_time_into_phases(tmp_path):
         ("scaling.py", (*CARTPOLE, "--ranks", "1,9"), "num_envs=4 is fewer than world_size=9"),
         ("memory.py", (*CARTPOLE, "--ranks", "9"), "num_envs=4 is fewer than world_size=9"),
         ("startup.py", ("--iterations", "3"), "unknown setting '--iterations'"),
+        ("acceptance.py", ("--iterations", "3"), "unknown setting '--iterations'"),
+        ("acceptance.py", ("--tasks", "cartpole,car"), "no task is called 'car'; known: cartpole,"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_measured(script, words, message):

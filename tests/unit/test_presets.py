@@ -24,6 +24,7 @@ def test_the_promised_presets_are_there():
     promised |= {"friends-mountaincar", "friends-mountaincar-continuous"}
     promised |= {"atari-ppo", "procgen-ppg-easy", "procgen-ppg-hard", "cartpole-ppg"}
     promised |= {"procgen-drac", "procgen-rad-crop", "procgen-ucb-drac"}
+    promised |= {"atari-recurrent", "misgen-hard-rec", "misgen-hard-local-dev-rec"}
     assert promised <= set(preset_names())
 
 
@@ -154,6 +155,36 @@ def test_the_presets_of_goal_misgeneralization_have_the_published_numbers(
     assert learning.num_epochs == (1 if name == "misgen-debug" else 3)
     assert (learning.learning_rate, learning.discount, learning.gae_lambda) == (5e-4, 0.999, 0.95)
     assert config.network.channel_multiplier == (4 if name.endswith("large") else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_envs", "steps", "minibatch", "total"),
+    [
+        ("misgen-hard-rec", 256, 256, 8_192, 200_000_000),
+        ("misgen-hard-local-dev-rec", 16, 256, 512, 200_000_000),
+        ("atari-recurrent", 8, 128, 256, 10_000_000),
+    ],
+)
+def test_the_recurrent_presets_have_the_published_numbers(name, num_envs, steps, minibatch, total):
+    config = parse_command(["train", "--preset", name]).config
+    learning, network = config.learning, config.network
+    assert (config.environment.num_envs, config.rollout_steps) == (num_envs, steps)
+    assert learning.rollout_timesteps // learning.num_minibatches == minibatch
+    assert config.job.total_timesteps == total
+    assert (network.recurrent, network.recurrent_size, learning.sequence_steps) == ("gru", 0, 0)
+    assert (learning.value_coef, learning.entropy_coef, learning.max_grad_norm) == (0.5, 0.01, 0.5)
+    assert learning.learning_rate_schedule == "linear"
+    assert learning.normalize_advantages == "rollout"
+    if name == "atari-recurrent":
+        assert (network.network, network.conv_channels) == ("nature", (32, 64, 64))
+        assert (network.feature_size, learning.num_epochs, learning.clip_range) == (512, 4, 0.1)
+        assert (learning.discount, learning.learning_rate) == (0.99, 2.5e-4)
+        assert not learning.normalize_rewards
+    else:
+        assert config.procgen.distribution_mode == "hard"
+        assert (network.network, learning.num_epochs) == ("impala", 3)
+        assert (learning.discount, learning.learning_rate) == (0.999, 5e-4)
+        assert learning.normalize_rewards
 
 
 def test_a_preset_says_only_what_is_different_from_the_one_it_builds_on(capsys):

@@ -67,7 +67,7 @@ def minibatch_of(batch: Batch) -> Minibatch:
 
 def augmenter_for(config: AugmentationConfig, batch: Batch) -> Augmenter:
     augmenter = Augmenter(SPEC, config, SEED, CPU)
-    augmenter.begin_epoch(batch.returns, tuple(range(ENVS)), 2, 0, COMM)
+    augmenter.begin(batch.returns, tuple(range(ENVS)), 2, 0, COMM)
     return augmenter
 
 

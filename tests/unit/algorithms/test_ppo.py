@@ -48,13 +48,20 @@ def outputs_of(model: ActorCritic, obs: torch.Tensor):
 class InFloat64(ActorCritic):
     """The same model computed in float64, so that differences can be taken."""
 
-    def forward(self, obs: torch.Tensor):
+    def forward(self, obs: torch.Tensor, sequences: None = None):
         return outputs_of(self, obs)
 
 
 def in_float64(model: ActorCritic) -> ActorCritic:
     model.__class__ = InFloat64
     return model
+
+
+def in_float32(minibatch: Minibatch) -> list[torch.Tensor]:
+    """Return the tensors of samples that do not follow each other."""
+    assert minibatch.sequences is None
+    tensors = [x for x in vars(minibatch).values() if x is not None]
+    return [x.float() if x.is_floating_point() else x for x in tensors]
 
 
 def loss_by_hand(model: ActorCritic, minibatch: Minibatch, clip: float) -> dict[str, float]:
@@ -126,7 +133,7 @@ def test_values_are_not_clipped_where_that_is_switched_off():
 def test_the_loss_of_a_minibatch_is_the_sum_over_its_parts():
     model = make_model(continuous=False).float()
     minibatch = make_minibatch(in_float64(make_model(continuous=False)), continuous=False)
-    fields = [x.float() if x.is_floating_point() else x for x in vars(minibatch).values()]
+    fields = in_float32(minibatch)
     whole, _ = ppo_loss(model, Minibatch(*fields), CONFIG, 0.2)
     parts = [ppo_loss(model, Minibatch(*(x[s] for x in fields)), CONFIG, 0.2)[0]
              for s in (slice(0, 5), slice(5, COUNT))]  # fmt: skip
@@ -143,7 +150,7 @@ def test_the_gradient_by_hand_is_autograds(continuous, clip_values, entropy_coef
         huber_delta=0.5,
     )  # fmt: skip
     minibatch = make_minibatch(in_float64(make_model(continuous)), continuous)
-    fields = [x.float() if x.is_floating_point() else x for x in vars(minibatch).values()]
+    fields = in_float32(minibatch)
     model, minibatch = make_model(continuous).float(), Minibatch(*fields)
     loss, sums = ppo_loss(model, minibatch, config, 0.1)
     assert 0 < sums[PPO.metrics.index("clip_fraction")] < COUNT
@@ -158,7 +165,7 @@ def test_the_gradient_by_hand_is_autograds(continuous, clip_values, entropy_coef
 @pytest.mark.parametrize("continuous", [False, True])
 def test_the_entropy_bonus_is_the_one_that_is_given(continuous):
     minibatch = make_minibatch(in_float64(make_model(continuous)), continuous)
-    fields = [x.float() if x.is_floating_point() else x for x in vars(minibatch).values()]
+    fields = in_float32(minibatch)
     model, minibatch = make_model(continuous).float(), Minibatch(*fields)
     other = replace(CONFIG, entropy_coef=0.5)
     expected, sums = ppo_loss(model, minibatch, other, 0.1)

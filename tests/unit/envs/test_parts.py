@@ -11,6 +11,7 @@ import pytest
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.parts import EnvParts, with_slots_from
 from ppo_mpi.envs.probe import make_envs
+from ppo_mpi.errors import CheckpointError
 
 INDICES = (3, 4, 5, 6, 7)
 
@@ -117,3 +118,23 @@ def test_a_part_with_a_truncated_episode_keeps_its_lost_lives():
     moved = with_slots_from(part, 3)
     assert list(moved.final_obs) == [3]
     assert moved.life_lost is part.life_lost
+
+
+def test_a_bad_state_in_one_part_changes_nothing_in_any():
+    parts, good = in_parts("box"), whole("box")
+    parts.reset()
+    good.reset()
+    parts.step(actions_of(parts, 0))
+    before, states = parts.get_states(), good.get_states()
+    for bad, message in (
+        ([*states[:4], b"{"], "environment 7 is damaged"),
+        (states[:4], "4 saved environments do not fit 5 slots"),
+        ([*states, None], "6 saved environments do not fit 5 slots"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            parts.set_states(bad)
+        assert parts.get_states() == before
+    parts.check_states(states)
+    assert parts.get_states() == before
+    assert parts.set_states(states) == []
+    assert parts.get_states() == states

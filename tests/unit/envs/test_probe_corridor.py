@@ -90,7 +90,7 @@ def test_the_wrong_number_of_states_is_refused():
 
 
 def test_it_has_no_options():
-    with pytest.raises(ConfigError, match="probe:corridor has no options"):
+    with pytest.raises(ConfigError, match="unknown probe argument 'a'; known: max_steps"):
         make_envs("corridor", [0], 0, options={"env_kwargs": ("a=1",)})
 
 

@@ -57,7 +57,7 @@ def seen(
 ) -> Tensor:
     """Return all observations [T, B, ...] as an epoch sees them."""
     batch = batch_of(obs)
-    augmenter.begin_epoch(batch.returns, indices, iteration, 1, COMM)
+    augmenter.begin(batch.returns, indices, iteration, 1, COMM)
     order = torch.randperm(batch.returns.numel(), generator=torch.Generator().manual_seed(size))
     found = torch.empty_like(obs).flatten(0, 1)
     for minibatch in microbatches(batch, order, size):
@@ -125,7 +125,7 @@ def test_the_choice_takes_the_returns_and_is_told_by_its_number():
         brought = 1.0 if names and names[-1] == "rotate" else 0.0
         own = replace(batch, returns=batch.returns + brought)
         for epoch in range(2):
-            augmenter.begin_epoch(own.returns, tuple(range(ENVS)), iteration, epoch, COMM)
+            augmenter.begin(own.returns, tuple(range(ENVS)), iteration, epoch, COMM)
         names.append(augmenter.name)
         numbers.append(augmenter.metrics()["augmentation"])
     assert names == ["flip", "rotate", "grayscale", *["rotate"] * 5]

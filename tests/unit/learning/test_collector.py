@@ -13,7 +13,8 @@ from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.probe import TASKS, ProbeEnvs, make_envs
 from ppo_mpi.errors import NonFiniteError
-from ppo_mpi.learning.collector import Actor, Collector, gather_episodes
+from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.episodes import gather_episodes
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.schedules import continues_episodes
@@ -197,7 +198,7 @@ def test_episodes_are_sorted_by_environment_and_then_by_time():
     collector, test = make_collector("match"), make_collector("match", (0, 1), split="test")
     collector.collect(0, True)
     test.actor.play(0, STEPS, True)
-    records = gather_episodes([collector.actor, test.actor], Communicator())
+    records = gather_episodes(collector.actor.episodes + test.actor.episodes, Communicator())
     assert [(r.split, r.env) for r in records] == [
         *(("train", env) for env in (0, 0, 1, 1, 2, 2)),
         *(("test", env) for env in (0, 0, 1, 1)),

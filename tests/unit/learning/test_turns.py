@@ -88,13 +88,13 @@ def test_one_group_is_stepped_while_the_network_acts_for_the_other():
 
     asked = threading.Event()
 
-    def watched(obs: torch.Tensor, noise: torch.Tensor):
+    def watched(obs: torch.Tensor, noise: torch.Tensor, memory: torch.Tensor):
         if stepping.is_set():
             asked.set()
         elif actor._groups[0].pending is not None:
             stepping.wait(10)
             asked.set()
-        return act(obs, noise)
+        return act(obs, noise, memory)
 
     envs.parts[0].step, actor.act = slow_step, watched  # type: ignore[method-assign]
     collector.collect(0, True)

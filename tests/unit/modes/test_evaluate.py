@@ -24,7 +24,8 @@ from ppo_mpi.errors import (
     NonFiniteError,
 )
 from ppo_mpi.mode_config import EvaluateConfig
-from ppo_mpi.modes.evaluate import act_in_rows, evaluate_agent, play_episodes
+from ppo_mpi.modes.acting import act_in_rows
+from ppo_mpi.modes.evaluate import evaluate_agent, play_episodes
 from ppo_mpi.modes.evaluation_report import (
     EvaluationResult,
     check_writable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +56,19 @@ def test_the_status_line_says_who_plays_and_how_fast():
     assert Controls().status(view) == ("return 3.0  level 42", "")
     controls = Controls(human=True, paused=True, speed=2)
     assert controls.status(view) == ("return 3.0  level 42", "you play  paused  speed 2")
+
+
+def test_a_terminal_shows_what_the_agent_sees_only_where_it_looks_like_the_game():
+    frame, small = np.zeros((8, 8, 3), np.uint8), np.ones((2, 2, 3), np.uint8)
+    terminal, window = (SimpleNamespace(prefers_obs=prefers) for prefers in (True, False))
+    for obs, shown in ((small, small), (small[:, :, :1], frame), (np.zeros(5), frame)):
+        view = View(frame, obs, -1, 0, 0.0, 0, False)
+        assert play._picture(view, PlayConfig(), terminal) is shown
+        assert play._picture(view, PlayConfig(), window) is frame
+    view = View(frame, small[:, :, :1], -1, 0, 0.0, 0, False)
+    asked = PlayConfig(agent_view=True)
+    assert play._picture(view, asked, terminal).tolist() == small.tolist()
+    assert play._picture(view, asked, window).shape == frame.shape
 
 
 def test_without_a_display_and_a_terminal_there_is_no_viewer(monkeypatch, capsys):

@@ -10,12 +10,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ppo_mpi.config import TrainConfig
+from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.base import Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import RecordConfig
 from ppo_mpi.modes.drawing import PAPER
-from ppo_mpi.modes.playback import Player, View, advance, agent_picture, signals_unwind
+from ppo_mpi.modes.playback import (
+    Player,
+    View,
+    advance,
+    agent_picture,
+    newest_frame,
+    signals_unwind,
+)
 from ppo_mpi.modes.record import output_paths, picture
 from ppo_mpi.seeding import generator, stream_seed
 
@@ -62,7 +69,10 @@ class ClockEnvs(VecEnvs):
     def get_states(self) -> list[bytes | None]:
         return [None]
 
-    def set_states(self, states: Sequence[bytes | None]) -> list[int]:
+    def check_states(self, states: Sequence[bytes | None]) -> None:
+        pass
+
+    def set_states(self, states: Sequence[bytes | None], iteration: int = 0) -> list[int]:
         return [0]
 
     def render(self) -> list[np.ndarray]:
@@ -84,11 +94,14 @@ class DiceAgent:
         assert render
         return ClockEnvs()
 
-    def act(self, obs: np.ndarray, noise: np.ndarray | None) -> SimpleNamespace:
+    def no_memory(self, num: int) -> np.ndarray:
+        return np.zeros((num, 0), np.float32)
+
+    def act(self, obs: np.ndarray, noise: np.ndarray | None, memory: np.ndarray) -> SimpleNamespace:
         actions = (
             np.ones(len(obs), np.int64) if noise is None else (4 * noise[:, 0]).astype(np.int64)
         )
-        return SimpleNamespace(actions=actions)
+        return SimpleNamespace(actions=actions, memory=memory)
 
     def assign(self, envs: VecEnvs, slot: int, episode: int, levels: str, seed: int) -> None:
         envs.assign(slot, stream_seed(seed, "episode", episode), None)
@@ -207,6 +220,28 @@ def test_size_is_the_height_of_a_picture_without_its_caption():
     assert captioned.shape[1] == 150
     assert captioned.shape[0] > 100
     assert (captioned[-1] == PAPER).all()
+
+
+@pytest.mark.parametrize(
+    ("env", "grayscale", "channels"),
+    [
+        ("atari:Pong", True, [11]),
+        ("atari:Pong", False, [9, 10, 11]),
+        ("coinrun", True, list(range(12))),
+    ],
+)
+def test_of_ataris_stacked_frames_the_newest_is_seen(
+    env: str, grayscale: bool, channels: list[int]
+) -> None:
+    config = with_values(TrainConfig(), {"env": env, "grayscale": grayscale})
+    stack = np.broadcast_to(np.arange(12, dtype=np.uint8), (2, 2, 12))
+    agent = SimpleNamespace(config=config)
+    assert newest_frame(agent, stack)[0, 0].tolist() == channels
+    three = stack[:, :, :3]  # as many as colors
+    expected = [2] if channels == [11] else [0, 1, 2]
+    assert newest_frame(agent, three)[0, 0].tolist() == expected
+    vector = np.zeros(5)
+    assert newest_frame(agent, vector) is vector
 
 
 def test_an_agent_that_sees_no_picture_has_no_agent_view():

@@ -24,6 +24,7 @@ from ppo_mpi.modes.viewers import (
     ENTER_SCREEN,
     LEAVE_SCREEN,
     TerminalViewer,
+    enlarged,
     import_cv2,
     parse_keys,
     window_problem,
@@ -181,3 +182,17 @@ def test_watching_imports_no_opencv_before_a_window_is_wanted():
     )
     root = Path(viewers.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [((210, 160), (420, 320)), ((512, 512), (512, 512)), ((480, 480), (480, 480)),
+     ((64, 64), (384, 384)), ((300, 500), (300, 500))],
+)  # fmt: skip
+def test_small_frames_are_enlarged_by_a_whole_number_in_a_window(size, shown):
+    frame = np.random.default_rng(0).integers(255, size=(*size, 3), dtype=np.uint8)
+    large = enlarged(frame)
+    assert large.shape == (*shown, 3)
+    times = shown[0] // size[0]
+    np.testing.assert_array_equal(large[::times, ::times], frame)
+    np.testing.assert_array_equal(large[times - 1 :: times, times - 1 :: times], frame)

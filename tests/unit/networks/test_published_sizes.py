@@ -40,6 +40,9 @@ def box(size: int) -> Box:
     [
         # Cobbe et al. 2020, as train-procgen-pytorch has it.
         (PROCGEN, Discrete(15), {"network": "impala"}, 626_256),
+        # The same with recurrent: True: three gates of 256 units, with two biases each.
+        (PROCGEN, Discrete(15), {"network": "impala", "recurrent": "gru"},
+         626_256 + 3 * (2 * 256 * 256 + 2 * 256)),
         # pytorch-a2c-ppo-acktr-gail: a third convolution of 32 channels; two small perceptrons.
         (ATARI, Discrete(6),
          {"network": "nature", "conv_channels": (32, 64, 32), "feature_size": 512}, 866_439),

@@ -1,0 +1,30 @@
+"""Which of pytest-xdist's workers runs which tests, and in which order.
+
+What belongs together stays on one worker: the tests of a file, which share what its fixtures have
+trained, and everything of ``tests/cluster``, which shares one Slurm. What takes long begins first,
+so that no worker is left with it at the end.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = ("tests/cluster/",)
+"""Folders that one worker runs."""
+LONG_FIRST = ("tests/cluster/", "tests/faults/", "tests/mpi/", "tests/learning/", "tests/suites/",
+              "tests/unit/test_")  # fmt: skip
+"""What takes longest, in this order; the rest follows."""
+
+
+class ByFile(LoadScopeScheduling):
+    """Hands out files, in the order in which they were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        together = next((folder for folder in TOGETHER if nodeid.startswith(folder)), None)
+        return together or nodeid.split("::", 1)[0]
+
+
+def order(nodeid: str) -> int:
+    """Return a key that sorts a test behind those that take longer."""
+    places = [i for i, start in enumerate(LONG_FIRST) if nodeid.startswith(start)]
+    return places[0] if places else len(LONG_FIRST)
