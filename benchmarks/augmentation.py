@@ -3,8 +3,8 @@
     python benchmarks/augmentation.py --env starpilot --samples 32
     python benchmarks/augmentation.py --picture assets/readme/augmentations.png
 
-One thread, or one GPU (--device). All parts take turns, so that a busy machine is as unkind to one
-as to the others; shown are medians and how far the middle half of the rounds is apart.
+One thread's processor time, or one GPU's time (--device cuda). All parts take turns, so that a busy
+machine is as unkind to one as to the others; shown are medians and the middle half of the rounds.
 """
 
 from __future__ import annotations
@@ -92,14 +92,15 @@ def measure(config: Any, samples: int, rounds: int) -> tuple[dict[str, list[floa
     images = torch.from_numpy(obs).to(device).expand(samples, *obs.shape[1:]).contiguous()
     parts = parts_of(config, model, images, comm)
     seconds: dict[str, list[float]] = {name: [] for name in parts}
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     for number in range(rounds + 1):
         for name, (part, num) in parts.items():
-            begin = time.perf_counter()
+            begin = clock()
             part()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if number:  # the first one of a shape prepares the kernels
-                seconds[name].append(1e6 * (time.perf_counter() - begin) / num)
+                seconds[name].append(1e6 * (clock() - begin) / num)
     return seconds, system_info(comm)
 
 
@@ -146,6 +147,8 @@ def parts_of(
         drac = augmented(PPO, augmenter, replace(asked, augmentation_method="drac"))
         if len(parts) == 1:
             parts["update of DrAC"] = (lambda drac=drac: learn(drac), num)  # type: ignore[misc]
+        rad = augmented(PPO, augmenter, replace(asked, augmentation_method="rad"))
+        parts[f"{name} in RAD"] = (lambda rad=rad: learn(rad), num)  # type: ignore[misc]
         parts[name] = (lambda augmenter=augmenter: augmenter(minibatch), num)  # type: ignore[misc]
         parts[f"{name}'s draws"] = (
             lambda augmenter=augmenter: augmenter.begin(  # type: ignore[misc]
@@ -163,16 +166,20 @@ def summary(numbers: list[float]) -> dict[str, float]:
 
 
 def table(figures: dict[str, dict[str, float]]) -> list[str]:
-    """Return lines: each transform with its draws, as microseconds and as a share of the update."""
+    """Return lines: what each part takes, and how much longer an update takes with a transform."""
     whole = figures[UPDATE]["median"]
-    lines = [f"{'microseconds per sample':24}{'median':>9}{'middle half':>18}{'of PPO':>9}"]
+    lines = [
+        f"{'microseconds per sample':24}{'median':>9}{'middle half':>18}{'its draws':>11}{'PPO':>9}"
+    ]
     for name, own in figures.items():
-        if name.endswith("draws"):
+        if name.endswith(("draws", "in RAD")):
             continue
-        drawing = figures.get(f"{name}'s draws", {"median": 0.0})["median"]
         half = f"{own['low']:.1f} to {own['high']:.1f}"
-        share = (own["median"] + drawing) / whole
-        lines.append(f"{name:24}{own['median']:9.1f}{half:>18}{share:9.1%}")
+        line, update, drawing = f"{name:24}{own['median']:9.1f}{half:>18}", own["median"], 0.0
+        if name + " in RAD" in figures:
+            drawing = figures[f"{name}'s draws"]["median"]
+            update = figures[f"{name} in RAD"]["median"] + drawing
+        lines.append(f"{line}{drawing:11.1f}{update / whole - 1:+9.1%}")
     return lines
 
 

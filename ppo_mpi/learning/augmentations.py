@@ -329,12 +329,18 @@ def _filtered(images: Tensor, draws: Tensor) -> Tensor:
     inside = draws.clamp(min=2.0**-25)  # 0 stands for minus infinity
     kernels = torch.special.ndtri(inside).mul_((2 / (6 * KERNEL**2)) ** 0.5)
     x = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    y = F.conv2d(
-        x.mul_(1 / 255).view(1, 3 * num, height, width),
-        kernels.view(3 * num, 3, KERNEL, KERNEL),
-        padding=KERNEL // 2,
-        groups=num,
-    )
-    return (
-        _bytes(y.sigmoid_().mul_(255)).view(num, 3, height, width).permute(0, 2, 3, 1).contiguous()
-    )
+    edge = KERNEL // 2
+    flat = F.pad(x.mul_(1 / 255), (edge,) * 4).flatten(2)
+    # Pixels to the right are the next ones, and those below a row further on: copies for the one,
+    # other beginnings for the other. That takes half the time of a convolution in N groups.
+    row, length = width + 2 * edge, flat.shape[2]
+    shifted = flat.new_zeros(num, 3, KERNEL, length)
+    for right in range(KERNEL):
+        shifted[:, :, right, : length - right] = flat[:, :, right:]
+    inputs = shifted.flatten(1, 2)
+    weights = kernels.view(num, 3, 3, KERNEL, KERNEL).permute(0, 3, 1, 2, 4).flatten(3)
+    y = flat.new_zeros(num, 3, height * row)
+    for down in range(KERNEL):
+        y.baddbmm_(weights[:, down], inputs[:, :, down * row : (down + height) * row])
+    pixels = y.view(num, 3, height, row)[..., :width].sigmoid().mul_(255)
+    return _bytes(pixels).permute(0, 2, 3, 1).contiguous()

@@ -91,7 +91,7 @@ def test_changed_images_are_measured_beside_the_update_and_painted(tmp_path):
     turns = ("--rounds", "2", "--samples", "4", "--json", str(path))
     done = run_benchmark("augmentation.py", *words, *turns)
     measured = figures(path)["microseconds_per_sample"]
-    assert len(measured) == 2 + 2 * len(TRANSFORMS)
+    assert len(measured) == 2 + 3 * len(TRANSFORMS)
     assert all(0 < own["low"] <= own["median"] <= own["high"] for own in measured.values())
     assert len(done.stdout.splitlines()) == 3 + len(TRANSFORMS)
     run_benchmark("augmentation.py", *words, "--picture", str(picture))

@@ -178,14 +178,19 @@ def test_gradients_by_hand_are_not_taken(method: str):
 
 
 def trained(
-    config: AugmentationConfig, size: int, workers: Workers | None = None, seed: int = SEED
+    config: AugmentationConfig,
+    size: int,
+    workers: Workers | None = None,
+    seed: int = SEED,
+    on_device: bool = False,
 ) -> tuple[dict[str, float], Tensor]:
     model = model_for(Discrete(4))
     batch = batch_for(model)
     augmenter = Augmenter(SPEC, config, seed, CPU) if config.is_on else None
     learner = Learner(
-        model, augmented(PPO, augmenter, config), CONFIG, SEED, workers, augmenter=augmenter
-    )
+        model, augmented(PPO, augmenter, config), CONFIG, SEED, workers, on_device,
+        augmenter=augmenter,
+    )  # fmt: skip
     learner.microbatch_size = size
     now = Scheduled(learning_rate=0.01, clip_range=0.2, entropy_coef=0.02)
     metrics = update(learner, batch, tuple(range(ENVS)), 2, now, COMM)
@@ -197,8 +202,9 @@ def test_an_update_is_the_same_whatever_its_microbatches_and_threads(method: str
     config = AugmentationConfig(augmentation="crop", augmentation_method=method)  # type: ignore[arg-type]
     metrics, parameters = trained(config, 0)
     assert ("augmentation_policy_loss" in metrics) == (method == "drac")
-    for size, workers in ((3, None), (0, Workers(2)), (2, Workers(2, exact=False))):
-        others, other_parameters = trained(config, size, workers)
+    ways = ((3, None, False), (0, Workers(2), False), (2, Workers(2, exact=False), False))
+    for size, workers, on_device in (*ways, (3, None, True)):
+        others, other_parameters = trained(config, size, workers, on_device=on_device)
         assert others == pytest.approx(metrics, rel=1e-3, abs=1e-5)
         torch.testing.assert_close(other_parameters, parameters, rtol=1e-3, atol=2e-4)
     for other in (AugmentationConfig(), AugmentationConfig(augmentation="crop", drac_coef=3.0)):
