@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
+from ppo_mpi.algorithms.augmented import augmented
 from ppo_mpi.algorithms.ppg import PhasicLearner, make_phasic_learner, policy_learning
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
+from ppo_mpi.learning.augmenting import make_augmenter
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import (
@@ -261,14 +263,18 @@ def make_learner(
     model = make_model(config, envs, device, str(chosen.get("arithmetic", "")))
     workers = make_workers(config, model, device, resources.threads)
     comm.broadcast_module(model)  # collective
+    augmenter = make_augmenter(config.augmentation, model.obs_spec, config.job.seed, device)
+    algorithm = lookup("algorithm", ALGORITHMS, config.learning.algorithm)
     learner = Learner(
         model,
-        lookup("algorithm", ALGORITHMS, config.learning.algorithm),
+        augmented(algorithm, augmenter, config.augmentation),
         policy_learning(config),
         config.job.seed,
         workers,
         on_device=resources.on_gpu,
-        record=resources.record and not model.memory_size,  # sequences differ in their lengths
+        # Sequences differ in their lengths, and draws lie in another memory each time.
+        record=resources.record and not model.memory_size and augmenter is None,
+        augmenter=augmenter,
     )
     before = chosen.get("microbatch_size")
     learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective

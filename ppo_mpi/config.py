@@ -14,6 +14,7 @@ from typing import Any
 
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.atari import AtariConfig
+from ppo_mpi.settings.augmentation import AugmentationConfig
 from ppo_mpi.settings.checks import finite
 from ppo_mpi.settings.corruption import CorruptionConfig
 from ppo_mpi.settings.environment import EnvironmentConfig
@@ -38,6 +39,7 @@ class TrainConfig:
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
     ppg: PpgConfig = PpgConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     rewards: RewardsConfig = RewardsConfig()
     job: RunConfig = RunConfig()
 
@@ -100,6 +102,11 @@ class TrainConfig:
             raise ConfigError(
                 f"aux_minibatches={self.ppg.aux_minibatches} for each iteration are more than "
                 f"rollout_timesteps={learning.rollout_timesteps}; use fewer"
+            )
+        if self.augmentation.is_on and learning.algorithm != "ppo":
+            raise ConfigError(
+                f"augmentation={self.augmentation.augmentation} is made for algorithm=ppo, not for "
+                f"{learning.algorithm}; use algorithm=ppo, or augmentation=none"
             )
         if learning.clip_gradients == "parts" and self.network.shared_torso:
             raise ConfigError(

@@ -18,6 +18,7 @@ from ppo_mpi.build import Progress, Run
 from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError
+from ppo_mpi.learning.augmentation_choice import AugmentationChoice
 from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RewardRange, RunningMoments
 from ppo_mpi.learning.phase_rollouts import PhaseRollout, phase_states
@@ -30,8 +31,11 @@ def environment_key(split: str, index: int) -> str:
     return f"{split}/{index:06d}"
 
 
-def _moments(run: Run) -> dict[str, RunningMoments | RewardRange]:
-    found: dict[str, RunningMoments | RewardRange] = {}
+Statistics = RunningMoments | RewardRange | AugmentationChoice
+
+
+def _moments(run: Run) -> dict[str, Statistics]:
+    found: dict[str, Statistics] = {}
     if run.reward_normalizer is not None:
         found["reward"] = run.reward_normalizer.moments
     if run.observation_normalizer is not None:
@@ -40,6 +44,9 @@ def _moments(run: Run) -> dict[str, RunningMoments | RewardRange]:
         found |= run.rewarder.moments()
     if run.rewards_seen is not None:
         found["rewards_seen"] = run.rewards_seen
+    augmenter = run.learner.augmenter
+    if augmenter is not None and augmenter.choice is not None:
+        found["augmentation"] = augmenter.choice
     return found
 
 
@@ -198,9 +205,7 @@ def restore(run: Run, checkpoint: Checkpoint, comm: Communicator) -> int:
     return int(sum(comm.gather_all(fresh)))  # collective
 
 
-def load_moments(
-    moments: Mapping[str, RunningMoments | RewardRange], tensors: dict[str, Tensor]
-) -> None:
+def load_moments(moments: Mapping[str, Statistics], tensors: dict[str, Tensor]) -> None:
     """Put the normalizers' statistics back; KeyError if one is missing."""
     for name, statistics in moments.items():
         saved = {key: tensors[f"{name}/{key}"].numpy() for key in statistics.state_dict()}

@@ -15,6 +15,7 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.learning import adam
+from ppo_mpi.learning.augmenting import transforms_for
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.making import make_reward_model
@@ -112,6 +113,11 @@ def _expected_normalizers(
     }
     if config.learning.bootstrap_clip_dynamic:
         expected |= {f"rewards_seen/{key}": () for key in ("low", "high", "seen")}
+    if config.augmentation.augmentation == "ucb":
+        choice = config.augmentation
+        num = len(transforms_for(envs.obs_spec, choice))
+        own = {"counts": (num,), "returns": (num, choice.ucb_window), "chosen": ()}
+        expected |= {f"augmentation/{key}": shape for key, shape in own.items()}
     return {
         name: torch.empty(shape, dtype=torch.float64, device="meta")
         for name, shape in expected.items()

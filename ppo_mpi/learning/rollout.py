@@ -75,6 +75,8 @@ class Minibatch:
     returns: Tensor
     sequences: Sequences | None = None
     """How the samples follow each other, for a policy that remembers."""
+    samples: Tensor | None = None
+    """[N] int64, positions in the rollout's [T * B]; None if the samples are of none."""
 
     def __len__(self) -> int:
         return len(self.returns)
@@ -178,4 +180,6 @@ def microbatches(batch: Batch, samples: Tensor, size: int) -> Iterator[Minibatch
         if rollout.memory is not None:
             piece, sequences = lined_up(rollout.memory, piece)
         obs, actions, log_probs, values, advantages, returns = (x[piece.to(x.device)] for x in flat)
-        yield Minibatch(obs, actions, log_probs, values, advantages, returns, sequences)
+        yield Minibatch(
+            obs, actions, log_probs, values, advantages, returns, sequences, samples=piece
+        )

@@ -20,6 +20,7 @@ from ppo_mpi.distributed.device_gradients import DeviceGradients
 from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.adam import Adam
+from ppo_mpi.learning.augmenting import Augmenter
 from ppo_mpi.learning.device_terms import DeviceTerms
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
@@ -80,6 +81,7 @@ class Learner:
         workers: Workers | None = None,
         on_device: bool = False,
         record: bool = False,
+        augmenter: Augmenter | None = None,
     ) -> None:
         """Put them together.
 
@@ -94,9 +96,11 @@ class Learner:
             on_device: whether an epoch's numbers stay where the model is until its end, as is
                 best on a GPU; without workers only.
             record: whether a microbatch's kernels are then recorded and replayed.
+            augmenter: changes the images that the loss sees; None if nothing does.
         """
         self.model = model
         self.workers = workers
+        self.augmenter = augmenter
         self.loss = algorithm.loss
         self.loss_gradients = algorithm.gradients
         self.config = config
@@ -169,6 +173,8 @@ def update(
     deal = partial(dealt, batch.rollout, indices, config.num_minibatches, learner.seed, iteration)
     samples = deal(0)
     for epoch in range(config.num_epochs):
+        if learner.augmenter is not None:
+            learner.augmenter.begin(batch.returns, indices, iteration, epoch, comm)  # collective
         epoch_batch = batch
         if config.normalize_advantages == "minibatch":
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective
@@ -195,7 +201,7 @@ def update(
         if metrics["approx_kl"] > most:
             break
     metrics["optimizer_steps"] = float(num_updates)
-    return metrics
+    return metrics | (learner.augmenter.metrics() if learner.augmenter is not None else {})
 
 
 def numbers_of(learner: Learner, rows: list[dict[str, Any]], comm: Communicator) -> Any:

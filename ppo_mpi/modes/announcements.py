@@ -51,6 +51,8 @@ def announce(
     )
     for text, is_warning in phase_lines(run, config, comm):
         logger.message(text, is_warning=is_warning)
+    if run.learner.augmenter is not None:
+        logger.message(run.learner.augmenter.description())
     warn_without_effect(config, logger)
     if total != config.job.total_timesteps:
         logger.message(

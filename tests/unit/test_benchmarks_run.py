@@ -13,6 +13,8 @@ import pytest
 from jobs import job_environment
 from on_ranks import find_mpirun
 
+from ppo_mpi.settings.augmentation import TRANSFORMS
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SHAPE = ("--num-envs", "4", "--rollout-timesteps", "64", "--num-minibatches", "2")
 CARTPOLE = ("--env", "CartPole-v1", "--preset", "cartpole", *SHAPE)
@@ -81,6 +83,19 @@ def test_phases_are_measured_beside_ppo(tmp_path):
     assert all(number > 0 for number in ppg.values())
     assert ppo["auxiliary phase"] == 0
     assert done.stdout.splitlines()[-1].split()[0] == "together"
+
+
+def test_changed_images_are_measured_beside_the_update_and_painted(tmp_path):
+    path, picture = tmp_path / "images.json", tmp_path / "images.png"
+    words = ("--env", "coinrun", *SHAPE, "--channel-multiplier", "0.25", "--feature-size", "16")
+    turns = ("--rounds", "2", "--samples", "4", "--json", str(path))
+    done = run_benchmark("augmentation.py", *words, *turns)
+    measured = figures(path)["microseconds_per_sample"]
+    assert len(measured) == 2 + 3 * len(TRANSFORMS)
+    assert all(0 < own["low"] <= own["median"] <= own["high"] for own in measured.values())
+    assert len(done.stdout.splitlines()) == 3 + len(TRANSFORMS)
+    run_benchmark("augmentation.py", *words, "--picture", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_learning_in_both_precisions_is_shown_beside_each_other(tmp_path):

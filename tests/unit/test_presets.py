@@ -23,6 +23,7 @@ def test_the_promised_presets_are_there():
     promised |= {"mountaincar-icm", "mujoco-ppo", "halfcheetah", "images", "friends-cartpole"}
     promised |= {"friends-mountaincar", "friends-mountaincar-continuous"}
     promised |= {"atari-ppo", "procgen-ppg-easy", "procgen-ppg-hard", "cartpole-ppg"}
+    promised |= {"procgen-drac", "procgen-rad-crop", "procgen-ucb-drac"}
     promised |= {"atari-recurrent", "misgen-hard-rec", "misgen-hard-local-dev-rec"}
     assert promised <= set(preset_names())
 
@@ -74,6 +75,33 @@ def test_the_procgen_presets_have_the_published_numbers(
     is_paper = "paper" in name
     assert learning.learning_rate_schedule == ("constant" if is_paper else "linear")
     assert learning.normalize_advantages == ("minibatch" if is_paper else "rollout")
+
+
+@pytest.mark.parametrize(
+    ("name", "augmentation", "method"),
+    [
+        ("procgen-drac", "crop", "drac"),
+        ("procgen-rad-crop", "crop", "rad"),
+        ("procgen-ucb-drac", "ucb", "drac"),
+    ],
+)
+def test_the_presets_of_changed_images_have_the_published_numbers(name, augmentation, method):
+    config = parse_command(["train", "--preset", name]).config
+    learning, own = config.learning, config.augmentation
+    assert (own.augmentation, own.augmentation_method) == (augmentation, method)
+    assert (own.drac_coef, own.ucb_coef, own.ucb_window) == (0.1, 0.1, 10)
+    assert len(own.ucb_choices) == (8 if augmentation == "ucb" else 0)
+    assert (config.environment.num_envs, config.rollout_steps) == (64, 256)
+    assert (config.procgen.num_levels, config.procgen.distribution_mode) == (200, "easy")
+    assert config.job.total_timesteps == 25_000_000
+    assert (learning.num_epochs, learning.num_minibatches) == (3, 8)
+    assert (learning.discount, learning.gae_lambda) == (0.999, 0.95)
+    assert (learning.learning_rate, learning.learning_rate_schedule) == (5e-4, "constant")
+    assert (learning.clip_range, learning.clip_values) == (0.2, True)
+    assert (learning.value_loss, learning.value_coef) == ("half_squared", 0.5)
+    assert (learning.entropy_coef, learning.max_grad_norm) == (0.01, 0.5)
+    assert (learning.adam_epsilon, learning.normalize_advantages) == (1e-5, "rollout")
+    assert learning.normalize_rewards
 
 
 @pytest.mark.parametrize(
