@@ -45,6 +45,16 @@ def need_namespaces() -> None:
         pytest.skip("unshare --uts --mount is not allowed here")
 
 
+def free_prefix(subnet: int) -> str:
+    """Return the first three numbers of addresses that no card of this machine has.
+
+    A test run that was killed may have left its bridge behind.
+    """
+    used = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True).stdout
+    prefixes = [f"10.{64 + (os.getpid() + i) % 64}.{subnet}" for i in range(64)]
+    return next(prefix for prefix in prefixes if f" {prefix}." not in used)
+
+
 class Hosts:
     """Hosts ``h0``, ``h1``, ... on a bridge; this machine has the first address."""
 
@@ -59,7 +69,7 @@ class Hosts:
         self.names = [f"h{i}" for i in range(number)]
         self.folder = folder
         self._bridge = f"ppo{os.getpid()}b{subnet}"
-        self._prefix = f"10.{64 + os.getpid() % 64}.{subnet}"
+        self._prefix = free_prefix(subnet)
         self.gateway = f"{self._prefix}.1"
 
     def namespace(self, name: str) -> str:

@@ -23,7 +23,9 @@ from ppo_mpi.storage.run_folder import is_done
 MPI_TYPES = {"mpich": "pmi2", "openmpi": "pmix"}
 RUN = ["--run", "r", "--checkpoint-every", "2"]
 SHORT = [*JOBS["CartPole"], *RUN, "--total-timesteps", str(512 * 4)]
-LONG = [*JOBS["CartPole"], *RUN, "--total-timesteps", str(512 * 80)]
+LONG = [*JOBS["CartPole"], *RUN, "--total-timesteps", str(512 * 40)]
+LONGER = [*JOBS["CartPole"], *RUN, "--total-timesteps", str(512 * 80)]
+"""So long that Slurm, which looks every two seconds, has preempted it before its end."""
 FOUR_RANKS = ["--nodes", "2", "--ntasks-per-node", "2"]
 COMMIT_SECONDS = 60
 
@@ -103,7 +105,7 @@ def has_checkpoint(run_dir: Path) -> bool:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
-    for name, words in (("short", SHORT), ("long", LONG)):
+    for name, words in (("short", SHORT), ("long", LONG), ("longer", LONGER)):
         folder = tmp_path_factory.mktemp(name)
         run_job(0, "train", *words, cwd=folder)
         found[name] = folder / "checkpoints" / "r"
@@ -187,14 +189,14 @@ def test_a_job_that_is_preempted_queues_again_and_finishes_as_if_nothing_had_hap
     wheel: str, slurm: Slurm, undisturbed: dict[str, Path], tmp_path: Path
 ):
     run_dir = tmp_path / "checkpoints" / "r"
-    job = Batch(slurm, wheel, "preempt.slurm", *LONG, cwd=tmp_path, options=[*FOUR_RANKS])
+    job = Batch(slurm, wheel, "preempt.slurm", *LONGER, cwd=tmp_path, options=[*FOUR_RANKS])
     job.wait_for(lambda: has_checkpoint(run_dir))
     urgent = ["srun", "-p", "high", "-N2", "-n2", "--cpus-per-task", str(CPUS), "sleep", "2"]
     urgent_job = subprocess.Popen(slurm.on_login_node(urgent), env=environment(slurm, wheel))
     job.start_next_life()
     assert urgent_job.wait(allowed(30)) == 0
     assert job.wait_until_over(90) == "COMPLETED", job.output
-    check_equal(run_dir, undisturbed["long"])
+    check_equal(run_dir, undisturbed["longer"])
     lives = re.findall(r"^life (\d) of job", job.output, re.MULTILINE)
     assert lives == ["0", "1"], job.output
     assert "left with 75: queued again" in job.output
