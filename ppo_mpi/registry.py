@@ -159,6 +159,12 @@ def _atari_task(task: str) -> str:
 
 
 def default_preset(env: str) -> str:
-    """Return the name of the preset registered for an environment."""
-    suite, task = split_env_name(env)
-    return DEFAULT_PRESETS.get(f"{suite}:{task}", DEFAULT_PRESETS[suite])
+    """Return the name of the preset registered for an environment.
+
+    Of several environments with presets of their own, it is their suite's.
+    """
+    suite = split_env_name(env)[0]
+    found = {
+        DEFAULT_PRESETS.get(f"{suite}:{task}", DEFAULT_PRESETS[suite]) for task in task_names(env)
+    }
+    return found.pop() if len(found) == 1 else DEFAULT_PRESETS[suite]

@@ -13,7 +13,7 @@ from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.procgen_variants import CONCERNS, without_effect
 from ppo_mpi.modes.opening import Opening
-from ppo_mpi.registry import SUITES, split_env_name
+from ppo_mpi.registry import SUITES, names_of, split_env_name, task_names
 from ppo_mpi.settings.variant_names import VARIANT_GAMES
 from ppo_mpi.settings.variants import VariantsConfig
 from ppo_mpi.storage import run_folder
@@ -242,16 +242,30 @@ def settings_lines(config: TrainConfig) -> list[str]:
 
 def is_changed(config: TrainConfig) -> bool:
     """Return whether the job's game is a variant, or changed by a setting of variants."""
-    suite, task = split_env_name(config.environment.env)
-    return suite == "procgen" and (task in VARIANT_GAMES or config.variants != VariantsConfig())
+    env = config.environment.env
+    if split_env_name(env)[0] != "procgen":
+        return False
+    is_variant = any(task in VARIANT_GAMES for task in task_names(env))
+    return is_variant or config.variants != VariantsConfig()
 
 
 def warn_without_effect(config: TrainConfig, logger: Logger) -> None:
-    """Say which settings of variants do not concern the job's environment."""
-    suite, task = split_env_name(config.environment.env)
-    for name in without_effect(task if suite == "procgen" else "", config.variants):
+    """Say which settings of variants concern none of the job's environments."""
+    environment = config.environment
+    tasks = [
+        (suite, task)
+        for env in (environment.env, environment.test_env)
+        if env
+        for suite, task in map(split_env_name, names_of(env))
+    ]
+    idle = [without_effect(task if suite == "procgen" else "", config.variants)
+            for suite, task in tasks]  # fmt: skip
+    shown = ", ".join(dict.fromkeys(task for _, task in tasks))
+    for name in idle[0]:
+        if not all(name in own for own in idle):
+            continue
         logger.message(
-            f"{name}={getattr(config.variants, name)} has no effect in {task}; it is one of "
+            f"{name}={getattr(config.variants, name)} has no effect in {shown}; it is one of "
             f"{', '.join(CONCERNS[name])}",
             is_warning=True,
         )

@@ -6,6 +6,8 @@ from collections import Counter
 
 import pytest
 
+from ppo_mpi.cli import parse_command
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.levels import ALL_LEVELS, is_training_level, level_of_episode
 from ppo_mpi.settings.procgen import ProcgenConfig
 
@@ -66,3 +68,27 @@ def test_the_level_of_an_episode_depends_on_nothing_but_its_number():
 def test_training_levels_are_told_from_others():
     assert [level for level in range(60) if is_training_level(level, FEW)] == [*range(40, 47)]
     assert is_training_level(10**9, ALL)
+
+
+def test_a_list_of_levels_is_played_evenly_and_all_others_are_held_out():
+    listed = ProcgenConfig(level_seeds=(17, 3, 99, 3))
+    assert tuple(listed.training_levels) == (17, 3, 99)
+    assert listed.is_restricted
+    played = [level_of_episode("train", k, listed, 5) for k in range(9)]
+    assert sorted(played[:3]) == [3, 17, 99]
+    assert played[:3] * 3 == played
+    assert not {level_of_episode("test", k, listed, 5) for k in range(50)} & {3, 17, 99}
+    assert [level for level in range(100) if is_training_level(level, listed)] == [3, 17, 99]
+
+
+def test_levels_come_from_a_file_with_comments(tmp_path):
+    path = tmp_path / "levels.txt"
+    path.write_text("3, 17 # the first two\n\n99\n2k\n")
+    command = parse_command(["train", "coinrun", "--level-seeds", f"@{path}", "--num-envs", "4"])
+    assert command.config.procgen.level_seeds == (3, 17, 99, 2000)
+    path.write_text("# none\n")
+    with pytest.raises(ConfigError, match="holds no numbers"):
+        parse_command(["train", "coinrun", "--level-seeds", f"@{path}"])
+    path.write_text("3 x\n")
+    with pytest.raises(ConfigError, match="level_seeds='3 x'"):
+        parse_command(["train", "coinrun", "--level-seeds", f"@{path}"])

@@ -15,7 +15,9 @@ from ppo_mpi.registry import (
     SUITES,
     default_preset,
     lookup,
+    names_of,
     split_env_name,
+    task_names,
     unknown_name,
 )
 
@@ -92,3 +94,25 @@ def test_every_registered_module_is_there(target):
     module, _, attribute = target.partition(":")
     assert importlib.util.find_spec(module) is not None
     assert attribute
+
+
+def test_several_environments_are_of_one_suite_and_keep_its_name():
+    assert names_of("coinrun,maze") == ("coinrun", "maze")
+    assert names_of("atari:Pong, Breakout") == ("atari:Pong", "atari:Breakout")
+    assert names_of("my.module:A,coinrun") == ("my.module:A", "coinrun")
+    assert split_env_name("procgen:coinrun,maze") == ("procgen", "coinrun,maze")
+    assert split_env_name("coinrun,procgen:maze,coinrun") == ("procgen", "coinrun,maze,coinrun")
+    assert task_names("coinrun,maze,coinrun") == ("coinrun", "maze")
+    with pytest.raises(ConfigError, match="is of the suites procgen and gym; .* of one suite"):
+        split_env_name("coinrun,CartPole-v1")
+    with pytest.raises(ConfigError, match="has an empty name in its list"):
+        split_env_name("coinrun,,maze")
+    with pytest.raises(ConfigError, match="unknown Procgen game 'maz'"):
+        split_env_name("procgen:coinrun,maz")
+
+
+def test_the_preset_of_several_is_theirs_if_they_agree_and_else_their_suites():
+    assert default_preset("coinrun,maze") == default_preset("coinrun")
+    assert default_preset("maze_aisc,coinrun_aisc") == default_preset("maze_aisc")
+    assert default_preset("maze_aisc,coinrun") == default_preset("coinrun")
+    assert default_preset("CartPole-v1,Acrobot-v1") == "gym-control"
