@@ -34,7 +34,7 @@ class ManyEnds(ProbeEnvs):
     """Environments whose episodes end now and then, also in a rollout's first and last step."""
 
     def __init__(self, indices: tuple[int, ...], num_rollouts: int = 3) -> None:
-        super().__init__("match", indices, 7, "train")
+        super().__init__("match", indices, 7, "train", max_steps=10**6)
         random = np.random.default_rng(5)
         # Whole-job environments: the same whichever of them are here.
         kinds = random.choice(4, (num_rollouts * STEPS, 6), p=[0.7, 0.12, 0.12, 0.06])
