@@ -17,9 +17,10 @@ from ppo_mpi.envs.parts import check_number
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import generator
 
-_COUNTERS = struct.Struct("<2Q")
+_COUNTERS = struct.Struct("<3Q")
 """In front of the environment's own state: the iteration in which its present stream of
-corruptions began, and the number of its present picture."""
+corruptions began, or ``_LARGEST`` and the seed of the assigned episode with which it did; the
+number of its present picture; and 1 + the seed of the assigned episode to come, 0 if none is."""
 _LARGEST = 2**62
 PRESENT, LAST = 0, 1
 """Which picture of a step: the one to act on, or the true last one of the episode."""
@@ -29,6 +30,7 @@ class CorruptedEnvs(VecEnvs):
     """Other environments, seen through a corruption.
 
     Picture number k of environment i is corrupted by draws keyed by i and k, wherever it lives.
+    From an assigned episode on it is by that episode's seed and k instead, whatever i is.
     """
 
     def __init__(self, envs: VecEnvs, name: str, severity: int, seed: int, stream: str) -> None:
@@ -55,6 +57,8 @@ class CorruptedEnvs(VecEnvs):
         self.indices = envs.indices
         self.obs_spec, self.action_spec = envs.obs_spec, envs.action_spec
         self._counters = [(0, 0)] * len(self.indices)
+        self._assigned: dict[int, int] = {}
+        """Slot -> seed of its next episode."""
         self._obs = np.zeros((len(self.indices), *envs.obs_spec.shape), np.uint8)
 
     @property
@@ -64,18 +68,18 @@ class CorruptedEnvs(VecEnvs):
 
     def reset(self) -> np.ndarray:
         """Begin a fresh episode in every slot; return the observations [B, H, W, C] uint8."""
-        return self._seen_next(self._envs.reset())
+        obs = self._envs.reset()
+        self._count()
+        self._begin_assigned(range(len(self.indices)))
+        return self._see(obs)
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Take one step in every slot; ``actions`` as the environments take them."""
         result = self._envs.step(actions)
-        obs = self._seen_next(result.obs)
-        return replace(
-            result,
-            obs=obs,
-            final_obs=self._seen_last(result.final_obs),
-            last_obs=self._seen_last(result.last_obs),
-        )
+        self._count()
+        ends = [self._seen_last(own) for own in (result.final_obs, result.last_obs)]
+        self._begin_assigned(np.flatnonzero(result.terminated | result.truncated).tolist())
+        return replace(result, obs=self._see(result.obs), final_obs=ends[0], last_obs=ends[1])
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, H, W, C] uint8."""
@@ -84,6 +88,7 @@ class CorruptedEnvs(VecEnvs):
     def assign(self, slot: int, seed: int, level: int | None) -> None:
         """Say how the slot's next episode begins, as ``VecEnvs.assign`` has it."""
         self._envs.assign(slot, seed, level)
+        self._assigned[slot] = int(seed)
 
     @property
     def levels(self) -> np.ndarray:
@@ -93,8 +98,10 @@ class CorruptedEnvs(VecEnvs):
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, the number of its picture in front."""
         return [
-            None if state is None else _COUNTERS.pack(*counters) + state
-            for counters, state in zip(self._counters, self._envs.get_states(), strict=True)
+            None
+            if state is None
+            else _COUNTERS.pack(*self._counters[slot], 1 + self._assigned.get(slot, -1)) + state
+            for slot, state in enumerate(self._envs.get_states())
         ]
 
     def check_states(self, states: Sequence[bytes | None]) -> None:
@@ -112,9 +119,14 @@ class CorruptedEnvs(VecEnvs):
             CheckpointError: a state belongs to another environment or is damaged.
         """
         self.check_states(states)
-        self._counters = [
-            (iteration, 0) if state is None else self._counters_in(state) for state in states
-        ]
+        self._counters = [(iteration, 0)] * len(states)
+        self._assigned.clear()
+        for slot, state in enumerate(states):
+            if state is not None:
+                began, count, assigned = self._counters_in(state)
+                self._counters[slot] = (began, count)
+                if assigned:
+                    self._assigned[slot] = assigned - 1
         fresh = self._envs.set_states(_own(states), iteration)
         for slot in fresh:
             self._counters[slot] = (iteration, 0)
@@ -129,10 +141,15 @@ class CorruptedEnvs(VecEnvs):
         """Free what the environments hold."""
         self._envs.close()
 
-    def _seen_next(self, obs: np.ndarray) -> np.ndarray:
-        """Count one picture further in every slot; return what is seen of the pictures."""
+    def _count(self) -> None:
+        """Count one picture further in every slot."""
         self._counters = [(began, count + 1) for began, count in self._counters]
-        return self._see(obs)
+
+    def _begin_assigned(self, slots: Sequence[int]) -> None:
+        """Begin the streams of episodes that were assigned, where some have just begun."""
+        for slot in slots:
+            if slot in self._assigned:
+                self._counters[slot] = (_LARGEST + self._assigned.pop(slot), 0)
 
     def _see(self, obs: np.ndarray) -> np.ndarray:
         for slot, picture in enumerate(obs):
@@ -144,15 +161,18 @@ class CorruptedEnvs(VecEnvs):
 
     def _corrupted(self, slot: int, picture: np.ndarray, which: int) -> np.ndarray:
         began, count = self._counters[slot]
-        random = generator(self._seed, self._stream, self.indices[slot], began, count, which)
+        if began >= _LARGEST:  # wherever, and for whatever purpose it is played
+            random = generator(began - _LARGEST, "episode:corruption", count, which)
+        else:
+            random = generator(self._seed, self._stream, self.indices[slot], began, count, which)
         seen: np.ndarray = corrupted(picture, self._name, self._severity, random)
         return seen
 
-    def _counters_in(self, state: bytes) -> tuple[int, int]:
+    def _counters_in(self, state: bytes) -> tuple[int, int, int]:
         if len(state) >= _COUNTERS.size:
-            began, count = _COUNTERS.unpack_from(state)
-            if began < _LARGEST and count < _LARGEST:
-                return began, count
+            began, count, assigned = _COUNTERS.unpack_from(state)
+            if began < 2 * _LARGEST and count < _LARGEST and assigned <= _LARGEST:
+                return began, count, assigned
         raise CheckpointError(
             "a saved environment has no count of its corrupted pictures; use a checkpoint that "
             "was written by ppo_mpi"

@@ -14,6 +14,7 @@ import numpy as np
 from ppo_mpi.errors import CheckpointError
 
 _STATE = re.compile(r"(train|test)/(\d+)", re.ASCII)
+_MEMORY = re.compile(r"(train|test)_memory/.*", re.ASCII)
 _NUMBER = np.dtype("<f4")
 
 
@@ -56,7 +57,7 @@ def check_memories(whose: str, environments: Mapping[str, bytes], size: int) -> 
 
     Args:
         whose: for messages.
-        environments: the checkpoint's states and memories, by their keys.
+        environments: the checkpoint's states, memories and whatever else, by their keys.
         size: S, of the model that its config describes.
 
     Raises:
@@ -67,7 +68,8 @@ def check_memories(whose: str, environments: Mapping[str, bytes], size: int) -> 
         match = _STATE.fullmatch(key)
         if match is not None and size:
             expected.add(memory_key(match[1], int(match[2])))
-    found = {key for key in environments if _STATE.fullmatch(key) is None}
+    # Beside states and memories there may be an environment's part of a phase.
+    found = {key for key in environments if _MEMORY.fullmatch(key)}
     for verb, keys in (("lacks", expected - found), ("also has", found - expected)):
         if keys:
             raise CheckpointError(

@@ -21,7 +21,7 @@ from ppo_mpi.modes.train import run_iteration
 from ppo_mpi.snapshot import restore, snapshot_of, state_of
 from ppo_mpi.snapshot_checks import check_fits
 from ppo_mpi.storage.checkpoint import Checkpoint
-from ppo_mpi.storage.memories import memory_key
+from ppo_mpi.storage.memories import check_memories, memory_key
 from ppo_mpi.suites import make_envs
 
 COMM = Communicator()
@@ -110,6 +110,12 @@ def test_who_remembers_nothing_has_no_memories():
     checkpoint.environments[memory_key("train", 0)] = b""
     with pytest.raises(CheckpointError, match="also has 'train_memory/000000'"):
         check_fits(config, checkpoint)
+
+
+def test_what_environments_gave_to_a_phase_is_no_memory():
+    check_memories("x", {"train/000000": b"s", "phase/000000": b"p"}, 0)
+    memory = {memory_key("train", 0): bytes(16)}
+    check_memories("x", {"train/000000": b"s", "phase/000000": b"p"} | memory, 4)
 
 
 def make_agent(**values: Any) -> Agent:

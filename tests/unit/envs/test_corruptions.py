@@ -191,6 +191,35 @@ def test_saved_environments_are_seen_as_they_would_have_been() -> None:
         make(range(1)).set_states([b"short"])
 
 
+def test_an_assigned_episode_is_seen_the_same_in_any_environment() -> None:
+    one, two = make([0]), make([3, 5])
+    first = [envs.reset()[-1] for envs in (one, two)]
+    assert not np.array_equal(*first)  # levels and draws of their own
+    for envs in (one, two):
+        envs.assign(len(envs.indices) - 1, 11, 4)
+    states = two.get_states()
+    again = make([3, 5])
+    assert again.set_states(states) == []
+    seen = [envs.reset()[-1] for envs in (one, two, again)]
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0], seen[2])
+    for step in range(20):
+        obs = [envs.step(np.full(len(envs.indices), step % 15)).obs for envs in (one, two)]
+        np.testing.assert_array_equal(obs[0][0], obs[1][1])
+    two.assign(1, 12, 4)  # begins when this one ends
+    ended = False
+    while not ended:
+        result = two.step(np.zeros(2, np.int64))
+        ended = bool(result.terminated[1])
+    np.testing.assert_array_equal(result.obs[1], make_first(12, 4))
+
+
+def make_first(seed: int, level: int) -> np.ndarray:
+    envs = make([7])
+    envs.assign(0, seed, level)
+    return envs.reset()[0]
+
+
 def test_without_pictures_there_is_nothing_to_corrupt() -> None:
     with pytest.raises(ConfigError, match="corruption=fog, but the observations are no pictures"):
         make(range(1), "fog", "CartPole-v1")
