@@ -41,7 +41,7 @@ def dry_run_command(config: TrainConfig, origins: Mapping[str, str], comm: Commu
     """
     set_threads(config.job.threads, comm.node_affinities, comm.local_rank)
     if comm.is_root:
-        lines = settings_table(config, origins) + config.learning.without_effect()
+        lines = settings_table(config, origins) + config.without_effect()
         print("\n".join(lines), flush=True)
     run = build_run(probe_config(config, comm.world_size), comm)  # collective
     if comm.is_root:
