@@ -72,6 +72,19 @@ class TrainConfig:
         """Return the job's progress in [0, 1] after so many iterations, for schedules."""
         return min(1.0, iterations / self.num_iterations)
 
+    def without_effect(self) -> list[str]:
+        """Return a sentence for each setting that nothing comes of beside the others."""
+        sentences = self.learning.without_effect()
+        for is_read, section, needed in (
+            (self.is_phasic, self.ppg, "algorithm=ppg"),
+            (self.augmentation.is_on, self.augmentation, "an augmentation"),
+        ):
+            values = vars(section).items()
+            changed = [f"{n}={v}" for n, v in values if v != getattr(type(section), n)]
+            if changed and not is_read:
+                sentences.append(f"{', '.join(changed)} without effect: read with {needed} only")
+        return sentences
+
     def validate(self, world_size: int) -> None:
         """Check what can be checked before any work.
 

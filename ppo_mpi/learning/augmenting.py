@@ -64,7 +64,8 @@ class Augmenter:
         """Begin an epoch: choose the transform if it is the first, and draw. Collective.
 
         Args:
-            returns: [T, B] float32, the value targets of the update's rollout.
+            returns: [T, B] float32, the value targets of the update's rollout, in the unit of
+                returns: targets in the unit of a normalizing head are about 0 whatever came.
             indices: whole-job indices of this rank's environments, by slot.
             iteration: counted from 0.
             epoch: likewise, within the iteration.

@@ -174,7 +174,8 @@ def update(
     samples = deal(0)
     for epoch in range(config.num_epochs):
         if learner.augmenter is not None:
-            learner.augmenter.begin(batch.returns, indices, iteration, epoch, comm)  # collective
+            returns = learner.model.in_returns(batch.returns)
+            learner.augmenter.begin(returns, indices, iteration, epoch, comm)  # collective
         epoch_batch = batch
         if config.normalize_advantages == "minibatch":
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective

@@ -41,7 +41,7 @@ def dry_run_command(config: TrainConfig, origins: Mapping[str, str], comm: Commu
     """
     set_threads(config.job.threads, comm.node_affinities, comm.local_rank)
     if comm.is_root:
-        lines = settings_table(config, origins) + config.learning.without_effect()
+        lines = settings_table(config, origins) + config.without_effect()
         print("\n".join(lines), flush=True)
     run = build_run(probe_config(config, comm.world_size), comm)  # collective
     if comm.is_root:
@@ -135,14 +135,21 @@ def rollout_memory(
 
 
 def probe_config(config: TrainConfig, world_size: int) -> TrainConfig:
-    """Return ``config`` with short rollouts: the same work for each timestep, in less time."""
-    num_envs = config.environment.num_envs
-    steps = max(1, min(config.rollout_steps, PROBE_TIMESTEPS * world_size // num_envs))
+    """Return ``config`` with short rollouts: the same work for each timestep, in less time.
+
+    A recurrent policy's sequences keep their length; those that last a rollout become shorter too.
+    """
+    num_envs, length = config.environment.num_envs, config.learning.sequence_steps
+    steps = max(1, length, PROBE_TIMESTEPS * world_size // num_envs)
+    steps = min(config.rollout_steps, steps)
+    most = steps
+    if config.network.recurrent != "none":
+        most = num_envs * math.ceil(steps / (length or steps))
     share = config.learning.num_minibatches * steps / config.rollout_steps
     learning = replace(
         config.learning,
         rollout_timesteps=num_envs * steps,
-        num_minibatches=min(max(1, round(share)), steps),
+        num_minibatches=min(max(1, round(share)), most),
     )
     # A phase of one iteration: as many passes over each timestep, and at each number of iterations.
     aux_minibatches = min(

@@ -100,7 +100,7 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
             total = config.num_iterations * config.learning.rollout_timesteps
             finished = checkpoint.state["timesteps"] >= total
         else:
-            warnings = warnings + config.learning.without_effect()
+            warnings = warnings + config.without_effect()
         cleanup.pop_all()
     return Opening(run_dir, config, checkpoint, warnings, finished, lock)
 

@@ -92,6 +92,10 @@ class Recurrent(nn.Module):
             outputs = packed.data
         return outputs, after[0] if isinstance(after, Tensor) else torch.cat(after, 2)[0]
 
+    def train(self, mode: bool = True) -> Recurrent:
+        """Stay as in training: nothing is different in it, and cuDNN gives gradients only there."""
+        return super().train()
+
     def _parts(self, memory: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return a memory [K, S] as torch's layers take it."""
         size = self.feature_size

@@ -72,3 +72,21 @@ def test_ucb_takes_every_transform_that_fits_in_turn():
     numbers = [row["augmentation"] for row in rows]
     assert numbers[:-1] == [1.0 + i for i in range(len(AUGMENTATIONS))]
     assert numbers[-1] in numbers[:-1]
+
+
+@pytest.mark.parametrize("normalize_values", [False, True])
+def test_what_a_transform_brought_is_in_the_unit_of_returns(normalize_values: bool):
+    # Without discount a target is the reward.
+    config = config_for(
+        "probe:picture_and_vector", augmentation="ucb", normalize_rewards=False, discount=0.0,
+        gae_lambda=0.0, normalize_values=normalize_values,
+    )  # fmt: skip
+    run = build_run(config, COMM)
+    for _ in range(3):
+        run_iteration(run, config, COMM)
+    augmenter, last = run.learner.augmenter, run.collector.rewards.mean()
+    run.close()
+    assert augmenter is not None
+    assert augmenter.choice is not None
+    assert last > 0.1
+    assert augmenter.choice.state_dict()["returns"][1, 0] == pytest.approx(last, rel=1e-4)

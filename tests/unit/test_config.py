@@ -157,3 +157,13 @@ def test_a_grid_is_rows_by_columns():
     for wrong in ("2", "2x", "0x3", "axb", "2x3x4"):
         with pytest.raises(ConfigError, match="is not ROWSxCOLUMNS"):
             grid_shape(wrong)
+
+
+def test_settings_of_what_is_off_are_named():
+    off = with_values(TrainConfig(), {"aux_epochs": 2, "clone_coef": 0.5, "drac_coef": 3.0})
+    assert off.without_effect() == [
+        "aux_epochs=2, clone_coef=0.5 without effect: read with algorithm=ppg only",
+        "drac_coef=3.0 without effect: read with an augmentation only",
+    ]
+    on = with_values(off, {"algorithm": "ppg", "augmentation": "crop"})
+    assert on.without_effect() == TrainConfig().without_effect() == []

@@ -38,7 +38,7 @@ def test_a_preset_is_valid_and_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_no_preset_has_a_setting_without_effect(name):
-    assert parse_command(["train", "--preset", name]).config.learning.without_effect() == []
+    assert parse_command(["train", "--preset", name]).config.without_effect() == []
 
 
 @pytest.mark.parametrize("name", preset_names())

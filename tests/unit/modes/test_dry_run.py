@@ -50,6 +50,21 @@ def test_the_probe_is_short_and_valid(preset, world_size):
     assert sizes[0] < 2 * sizes[1] or probe.ppg.aux_minibatches == probe.rollout_steps
 
 
+@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize(("length", "num_minibatches"), [(0, 8), (64, 8), (100, 48), (16, 256)])
+def test_the_probe_has_sequences_as_long_as_the_run(
+    length: int, num_minibatches: int, world_size: int
+):
+    words = ["CartPole-v1", "--num-envs", "8", "--rollout-timesteps", "4096", "--recurrent", "gru"]
+    words += ["--sequence-steps", str(length), "--num-minibatches", str(num_minibatches)]
+    config = parse_command(["train", *words]).config
+    config.validate(world_size)
+    probe = probe_config(config, world_size)
+    probe.validate(world_size)
+    assert probe.learning.sequence_steps == length <= probe.rollout_steps
+    assert probe.rollout_steps <= max(64 * world_size, length)
+
+
 def test_the_memory_of_a_rollout_is_counted_by_hand():
     image = ObservationSpec((64, 64, 3), "uint8")
     assert rollout_memory(2, 3, image, Discrete(15)) == 6 * (12_288 + 8 + 24 + 2)

@@ -169,3 +169,15 @@ def test_who_remembers_must_be_told_what_follows_what():
     plain = model_of(NetworkConfig(network="mlp"))
     with pytest.raises(AssertionError, match="remembers nothing"):
         plain.recall(torch.zeros(2, 5), Sequences.of_one_step(torch.zeros(2, 0)))
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_an_agents_layer_has_gradients_on_a_gpu_too(kind: str):
+    layer, features, memory = random_case(kind)
+    layer.eval()  # where cuDNN refuses them, and pictures of a value's derivative need them
+    assert layer.layer.training
+    layer.requires_grad_(False)
+    features.requires_grad_()
+    outputs, _ = layer(features[:4], Sequences.of_one_step(memory))
+    (gradient,) = torch.autograd.grad(outputs.sum(), features)
+    assert gradient[:4].abs().min() > 0
