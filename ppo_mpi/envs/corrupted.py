@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,18 +18,42 @@ from ppo_mpi.envs.parts import check_number
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import generator
 
-_COUNTERS = struct.Struct("<2Q")
-"""In front of the environment's own state: the iteration in which its present stream of
-corruptions began, and the number of its present picture."""
+_COUNTERS = struct.Struct("<5Q")
+"""In front of the environment's own state: the fields of ``_Count``."""
 _LARGEST = 2**62
 PRESENT, LAST = 0, 1
 """Which picture of a step: the one to act on, or the true last one of the episode."""
 
 
+class _Count(NamedTuple):
+    """Which picture of which stream an environment shows."""
+
+    began: int = 0
+    """The iteration in which its present stream of corruptions began."""
+    picture: int = 0
+    """The number of its present picture in that stream."""
+    seed: int = 0
+    """One more than the seed that the present episode was assigned; 0 = none was."""
+    shown: int = 0
+    """The number of the present picture in its episode; only counted where there is a seed."""
+    next_seed: int = 0
+    """Of the next episode, as ``seed``."""
+
+    def next_picture(self) -> _Count:
+        """Return what it is one step on."""
+        return self._replace(picture=self.picture + 1, shown=self.shown + bool(self.seed))
+
+    def next_episode(self) -> _Count:
+        """Return what it is where an episode begins with this picture."""
+        return self._replace(seed=self.next_seed, shown=0, next_seed=0)
+
+
 class CorruptedEnvs(VecEnvs):
     """Other environments, seen through a corruption.
 
-    Picture number k of environment i is corrupted by draws keyed by i and k, wherever it lives.
+    Picture number k of environment i is corrupted by draws keyed by i and k, wherever it lives. An
+    episode that ``assign`` was called for is corrupted by draws keyed by its seed alone, so that it
+    looks the same in every environment.
     """
 
     def __init__(self, envs: VecEnvs, name: str, severity: int, seed: int, stream: str) -> None:
@@ -54,7 +79,7 @@ class CorruptedEnvs(VecEnvs):
         self._seed, self._stream = seed, f"{stream}:corruption"
         self.indices = envs.indices
         self.obs_spec, self.action_spec = envs.obs_spec, envs.action_spec
-        self._counters = [(0, 0)] * len(self.indices)
+        self._counters = [_Count()] * len(self.indices)
         self._obs = np.zeros((len(self.indices), *envs.obs_spec.shape), np.uint8)
 
     @property
@@ -64,18 +89,18 @@ class CorruptedEnvs(VecEnvs):
 
     def reset(self) -> np.ndarray:
         """Begin a fresh episode in every slot; return the observations [B, H, W, C] uint8."""
-        return self._seen_next(self._envs.reset())
+        obs = self._envs.reset()
+        self._count_on(range(len(self.indices)))
+        return self._see(obs)
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Take one step in every slot; ``actions`` as the environments take them."""
         result = self._envs.step(actions)
-        obs = self._seen_next(result.obs)
-        return replace(
-            result,
-            obs=obs,
-            final_obs=self._seen_last(result.final_obs),
-            last_obs=self._seen_last(result.last_obs),
-        )
+        self._count_on(())
+        final_obs, last_obs = map(self._seen_last, (result.final_obs, result.last_obs))
+        for slot in np.flatnonzero(result.terminated | result.truncated).tolist():
+            self._counters[slot] = self._counters[slot].next_episode()
+        return replace(result, obs=self._see(result.obs), final_obs=final_obs, last_obs=last_obs)
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, H, W, C] uint8."""
@@ -84,6 +109,7 @@ class CorruptedEnvs(VecEnvs):
     def assign(self, slot: int, seed: int, level: int | None) -> None:
         """Say how the slot's next episode begins, as ``VecEnvs.assign`` has it."""
         self._envs.assign(slot, seed, level)
+        self._counters[slot] = self._counters[slot]._replace(next_seed=seed + 1)
 
     @property
     def levels(self) -> np.ndarray:
@@ -112,12 +138,13 @@ class CorruptedEnvs(VecEnvs):
             CheckpointError: a state belongs to another environment or is damaged.
         """
         self.check_states(states)
+        assigned = [own.next_seed for own in self._counters]
         self._counters = [
-            (iteration, 0) if state is None else self._counters_in(state) for state in states
+            _Count() if state is None else self._counters_in(state) for state in states
         ]
         fresh = self._envs.set_states(_own(states), iteration)
         for slot in fresh:
-            self._counters[slot] = (iteration, 0)
+            self._counters[slot] = _Count(began=iteration, seed=assigned[slot])
         self._see(self._envs.observe())
         return fresh
 
@@ -129,10 +156,11 @@ class CorruptedEnvs(VecEnvs):
         """Free what the environments hold."""
         self._envs.close()
 
-    def _seen_next(self, obs: np.ndarray) -> np.ndarray:
-        """Count one picture further in every slot; return what is seen of the pictures."""
-        self._counters = [(began, count + 1) for began, count in self._counters]
-        return self._see(obs)
+    def _count_on(self, begun: Sequence[int]) -> None:
+        """Count one picture further in every slot; in some an episode begins with it."""
+        self._counters = [own.next_picture() for own in self._counters]
+        for slot in begun:
+            self._counters[slot] = self._counters[slot].next_episode()
 
     def _see(self, obs: np.ndarray) -> np.ndarray:
         for slot, picture in enumerate(obs):
@@ -143,16 +171,20 @@ class CorruptedEnvs(VecEnvs):
         return {slot: self._corrupted(slot, own, LAST) for slot, own in pictures.items()}
 
     def _corrupted(self, slot: int, picture: np.ndarray, which: int) -> np.ndarray:
-        began, count = self._counters[slot]
-        random = generator(self._seed, self._stream, self.indices[slot], began, count, which)
+        own = self._counters[slot]
+        if own.seed:
+            random = generator(own.seed - 1, "corruption", own.shown, which)
+        else:
+            key = (self.indices[slot], own.began, own.picture, which)
+            random = generator(self._seed, self._stream, *key)
         seen: np.ndarray = corrupted(picture, self._name, self._severity, random)
         return seen
 
-    def _counters_in(self, state: bytes) -> tuple[int, int]:
+    def _counters_in(self, state: bytes) -> _Count:
         if len(state) >= _COUNTERS.size:
-            began, count = _COUNTERS.unpack_from(state)
-            if began < _LARGEST and count < _LARGEST:
-                return began, count
+            own = _Count(*_COUNTERS.unpack_from(state))
+            if max(own) < _LARGEST:
+                return own
         raise CheckpointError(
             "a saved environment has no count of its corrupted pictures; use a checkpoint that "
             "was written by ppo_mpi"
