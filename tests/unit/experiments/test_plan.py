@@ -84,6 +84,10 @@ def test_what_cannot_be_is_said_before_anything_is_run(tmp_path):
         plan(settings(tmp_path), ["--network-size", "3"])
     with pytest.raises(ConfigError, match="unknown experiment 'procgen'"):
         find_experiment("procgen")
+    with pytest.raises(ConfigError, match="label='my runs' is to be the name of folders"):
+        parse_command(["experiment", NAME, "--label", "my runs"])
+    with pytest.raises(ConfigError, match="slurm and figures_only contradict each other"):
+        parse_command(["experiment", NAME, "--slurm", "--figures-only"])
     with pytest.raises(ConfigError, match="seeds=0"):
         parse_command(["experiment", NAME, "--seeds", "0"])
 
