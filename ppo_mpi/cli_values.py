@@ -58,7 +58,8 @@ class Field:
     @property
     def is_optional(self) -> bool:
         """Whether the value may be None."""
-        return get_origin(self.annotation) in (Union, types.UnionType)
+        is_union = get_origin(self.annotation) in (Union, types.UnionType)
+        return is_union and types.NoneType in get_args(self.annotation)
 
 
 def config_fields(config_class: type, section: str = "") -> dict[str, Field]:
@@ -230,7 +231,8 @@ def describe(annotation: Any) -> str:
         }
         return f"a list of {elements[arguments[0]]}"
     if get_origin(annotation) in (Union, types.UnionType):
-        return f"{describe(arguments[0])}, or none"
+        behind = "none" if types.NoneType in arguments else "empty"  # else of words alone
+        return f"{describe(arguments[0])}, or {behind}"
     return {
         bool: "true or false",
         int: "a whole number (64, 64k, 25e6, 25M)",

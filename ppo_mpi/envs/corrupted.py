@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,20 +18,42 @@ from ppo_mpi.envs.parts import check_number
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.seeding import generator
 
-_COUNTERS = struct.Struct("<3Q")
-"""In front of the environment's own state: the iteration in which its present stream of
-corruptions began, or ``_LARGEST`` and the seed of the assigned episode with which it did; the
-number of its present picture; and 1 + the seed of the assigned episode to come, 0 if none is."""
+_COUNTERS = struct.Struct("<5Q")
+"""In front of the environment's own state: the fields of ``_Count``."""
 _LARGEST = 2**62
 PRESENT, LAST = 0, 1
 """Which picture of a step: the one to act on, or the true last one of the episode."""
 
 
+class _Count(NamedTuple):
+    """Which picture of which stream an environment shows."""
+
+    began: int = 0
+    """The iteration in which its present stream of corruptions began."""
+    picture: int = 0
+    """The number of its present picture in that stream."""
+    seed: int = 0
+    """One more than the seed that the present episode was assigned; 0 = none was."""
+    shown: int = 0
+    """The number of the present picture in its episode; only counted where there is a seed."""
+    next_seed: int = 0
+    """Of the next episode, as ``seed``."""
+
+    def next_picture(self) -> _Count:
+        """Return what it is one step on."""
+        return self._replace(picture=self.picture + 1, shown=self.shown + bool(self.seed))
+
+    def next_episode(self) -> _Count:
+        """Return what it is where an episode begins with this picture."""
+        return self._replace(seed=self.next_seed, shown=0, next_seed=0)
+
+
 class CorruptedEnvs(VecEnvs):
     """Other environments, seen through a corruption.
 
-    Picture number k of environment i is corrupted by draws keyed by i and k, wherever it lives.
-    From an assigned episode on it is by that episode's seed and k instead, whatever i is.
+    Picture number k of environment i is corrupted by draws keyed by i and k, wherever it lives. An
+    episode that ``assign`` was called for is corrupted by draws keyed by its seed alone, so that it
+    looks the same in every environment.
     """
 
     def __init__(self, envs: VecEnvs, name: str, severity: int, seed: int, stream: str) -> None:
@@ -56,9 +79,7 @@ class CorruptedEnvs(VecEnvs):
         self._seed, self._stream = seed, f"{stream}:corruption"
         self.indices = envs.indices
         self.obs_spec, self.action_spec = envs.obs_spec, envs.action_spec
-        self._counters = [(0, 0)] * len(self.indices)
-        self._assigned: dict[int, int] = {}
-        """Slot -> seed of its next episode."""
+        self._counters = [_Count()] * len(self.indices)
         self._obs = np.zeros((len(self.indices), *envs.obs_spec.shape), np.uint8)
 
     @property
@@ -69,17 +90,17 @@ class CorruptedEnvs(VecEnvs):
     def reset(self) -> np.ndarray:
         """Begin a fresh episode in every slot; return the observations [B, H, W, C] uint8."""
         obs = self._envs.reset()
-        self._count()
-        self._begin_assigned(range(len(self.indices)))
+        self._count_on(range(len(self.indices)))
         return self._see(obs)
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Take one step in every slot; ``actions`` as the environments take them."""
         result = self._envs.step(actions)
-        self._count()
-        ends = [self._seen_last(own) for own in (result.final_obs, result.last_obs)]
-        self._begin_assigned(np.flatnonzero(result.terminated | result.truncated).tolist())
-        return replace(result, obs=self._see(result.obs), final_obs=ends[0], last_obs=ends[1])
+        self._count_on(())
+        final_obs, last_obs = map(self._seen_last, (result.final_obs, result.last_obs))
+        for slot in np.flatnonzero(result.terminated | result.truncated).tolist():
+            self._counters[slot] = self._counters[slot].next_episode()
+        return replace(result, obs=self._see(result.obs), final_obs=final_obs, last_obs=last_obs)
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, H, W, C] uint8."""
@@ -88,7 +109,7 @@ class CorruptedEnvs(VecEnvs):
     def assign(self, slot: int, seed: int, level: int | None) -> None:
         """Say how the slot's next episode begins, as ``VecEnvs.assign`` has it."""
         self._envs.assign(slot, seed, level)
-        self._assigned[slot] = int(seed)
+        self._counters[slot] = self._counters[slot]._replace(next_seed=seed + 1)
 
     @property
     def levels(self) -> np.ndarray:
@@ -98,10 +119,8 @@ class CorruptedEnvs(VecEnvs):
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, the number of its picture in front."""
         return [
-            None
-            if state is None
-            else _COUNTERS.pack(*self._counters[slot], 1 + self._assigned.get(slot, -1)) + state
-            for slot, state in enumerate(self._envs.get_states())
+            None if state is None else _COUNTERS.pack(*counters) + state
+            for counters, state in zip(self._counters, self._envs.get_states(), strict=True)
         ]
 
     def check_states(self, states: Sequence[bytes | None]) -> None:
@@ -119,17 +138,13 @@ class CorruptedEnvs(VecEnvs):
             CheckpointError: a state belongs to another environment or is damaged.
         """
         self.check_states(states)
-        self._counters = [(iteration, 0)] * len(states)
-        self._assigned.clear()
-        for slot, state in enumerate(states):
-            if state is not None:
-                began, count, assigned = self._counters_in(state)
-                self._counters[slot] = (began, count)
-                if assigned:
-                    self._assigned[slot] = assigned - 1
+        assigned = [own.next_seed for own in self._counters]
+        self._counters = [
+            _Count() if state is None else self._counters_in(state) for state in states
+        ]
         fresh = self._envs.set_states(_own(states), iteration)
         for slot in fresh:
-            self._counters[slot] = (iteration, 0)
+            self._counters[slot] = _Count(began=iteration, seed=assigned[slot])
         self._see(self._envs.observe())
         return fresh
 
@@ -141,15 +156,11 @@ class CorruptedEnvs(VecEnvs):
         """Free what the environments hold."""
         self._envs.close()
 
-    def _count(self) -> None:
-        """Count one picture further in every slot."""
-        self._counters = [(began, count + 1) for began, count in self._counters]
-
-    def _begin_assigned(self, slots: Sequence[int]) -> None:
-        """Begin the streams of episodes that were assigned, where some have just begun."""
-        for slot in slots:
-            if slot in self._assigned:
-                self._counters[slot] = (_LARGEST + self._assigned.pop(slot), 0)
+    def _count_on(self, begun: Sequence[int]) -> None:
+        """Count one picture further in every slot; in some an episode begins with it."""
+        self._counters = [own.next_picture() for own in self._counters]
+        for slot in begun:
+            self._counters[slot] = self._counters[slot].next_episode()
 
     def _see(self, obs: np.ndarray) -> np.ndarray:
         for slot, picture in enumerate(obs):
@@ -160,19 +171,20 @@ class CorruptedEnvs(VecEnvs):
         return {slot: self._corrupted(slot, own, LAST) for slot, own in pictures.items()}
 
     def _corrupted(self, slot: int, picture: np.ndarray, which: int) -> np.ndarray:
-        began, count = self._counters[slot]
-        if began >= _LARGEST:  # wherever, and for whatever purpose it is played
-            random = generator(began - _LARGEST, "episode:corruption", count, which)
+        own = self._counters[slot]
+        if own.seed:
+            random = generator(own.seed - 1, "corruption", own.shown, which)
         else:
-            random = generator(self._seed, self._stream, self.indices[slot], began, count, which)
+            key = (self.indices[slot], own.began, own.picture, which)
+            random = generator(self._seed, self._stream, *key)
         seen: np.ndarray = corrupted(picture, self._name, self._severity, random)
         return seen
 
-    def _counters_in(self, state: bytes) -> tuple[int, int, int]:
+    def _counters_in(self, state: bytes) -> _Count:
         if len(state) >= _COUNTERS.size:
-            began, count, assigned = _COUNTERS.unpack_from(state)
-            if began < 2 * _LARGEST and count < _LARGEST and assigned <= _LARGEST:
-                return began, count, assigned
+            own = _Count(*_COUNTERS.unpack_from(state))
+            if max(own) < _LARGEST:
+                return own
         raise CheckpointError(
             "a saved environment has no count of its corrupted pictures; use a checkpoint that "
             "was written by ppo_mpi"

@@ -167,7 +167,7 @@ class SeveralEnvs(VecEnvs):
         """Return [B, ...] from an array for each game, of its slots."""
         together = np.zeros((len(self.indices), *arrays[0].shape[1:]), arrays[0].dtype)
         for slots, array in zip(self._slots, arrays, strict=True):
-            if len(slots):
+            if len(array):  # an engine shows nothing before its first episode
                 together[slots] = array
         return together
 

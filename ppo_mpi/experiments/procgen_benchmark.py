@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppo_mpi.envs.procgen_scores import EASY
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.experiments.base import (
     Evaluation,
     Experiment,
@@ -22,6 +23,7 @@ from ppo_mpi.experiments.base import (
 )
 from ppo_mpi.experiments.benchmark_figures import draw_all
 from ppo_mpi.experiments.benchmark_tables import aggregates, collect, print_table, write_tables
+from ppo_mpi.registry import split_env_name
 from ppo_mpi.settings.experiment import ExperimentConfig
 
 
@@ -69,7 +71,7 @@ def plan(config: ExperimentConfig, words: Sequence[str]) -> list[PlannedRun]:
         asked = ("--levels", levels, "--episodes", str(config.eval_episodes))
         evaluations.append(Evaluation("evaluation.json", asked))
     last = config.first_seed + config.seeds
-    return [
+    runs = [
         plan_run(
             game,
             seed,
@@ -79,6 +81,30 @@ def plan(config: ExperimentConfig, words: Sequence[str]) -> list[PlannedRun]:
         for game in chosen("Procgen game", config.games, sorted(EASY))
         for seed in range(config.first_seed, last)
     ]
+    folder = Path(config.checkpoint_dir) / label_of(config)
+    for run in runs:
+        check_own(run, folder)
+    return runs
+
+
+def check_own(run: PlannedRun, folder: Path) -> None:
+    """Refuse words that make of a run another one than its game and seed say.
+
+    Args:
+        run: as the words have it.
+        folder: of the experiment's runs.
+
+    Raises:
+        ConfigError: its game, seed or folder is not the planned one.
+    """
+    meant = run.folder == folder / f"{run.group}-seed{run.seed}"
+    game = split_env_name(run.config.environment.env)[1]
+    if not meant or game != run.group or run.config.job.seed != run.seed:
+        raise ConfigError(
+            f"the words behind -- make {run.group} with seed {run.seed} the run {run.folder} of "
+            f"{game} with seed {run.config.job.seed}; env, seed, run and checkpoint_dir of the "
+            "runs follow from --games, --seeds, --first-seed, --label and --checkpoint-dir"
+        )
 
 
 def conclude(config: ExperimentConfig, runs: Sequence[PlannedRun], folder: Path) -> list[Path]:

@@ -127,7 +127,7 @@ def describe(
     """Print what came of an agent in one game; return it for JSON."""
     summaries = {level_words(agent, r.levels): r.summary() for r in results}
     env = agent.config.environment.env
-    where = f" in {env}" if names_game or agent.note else ""
+    where = f" in {env}" if names_game or agent.trained_in else ""
     seen = corruption_words(agent)
     where += f", with {seen}" if seen else ""
     title = f"{agent.run_name} at {agent.timesteps:,} timesteps{where}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import at_least
 
 
@@ -57,6 +59,14 @@ class ExperimentConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
+        if self.label and not re.fullmatch(r"[\w.+-]+", self.label):
+            raise ConfigError(
+                f"label={self.label!r} is to be the name of folders and of a Slurm job; use "
+                "letters, digits, and . _ + -"
+            )
+        doing = [n for n in ("slurm", "figures_only", "skip_training") if getattr(self, n)]
+        if len(doing) > 1 and "slurm" in doing:
+            raise ConfigError(f"{doing[0]} and {doing[1]} contradict each other; leave one out")
         at_least(1, seeds=self.seeds, ranks=self.ranks)
         at_least(0, first_seed=self.first_seed, total_timesteps=self.total_timesteps)
         at_least(0, num_test_envs=self.num_test_envs, eval_episodes=self.eval_episodes)

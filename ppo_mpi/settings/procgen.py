@@ -11,6 +11,8 @@ from ppo_mpi.settings.checks import at_least
 
 NUM_LEVELS = 2**31 - 1
 """Of every Procgen game: 0 to 2**31 - 2."""
+MOST_LISTED = 10**5
+"""Levels in a list; every checkpoint carries all of them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class ProcgenConfig:
             raise ConfigError(
                 f"level_seeds has the level {wrong[0]}, which does not exist; use 0 to "
                 f"{NUM_LEVELS - 1}"
+            )
+        if len(self.level_seeds) > MOST_LISTED:
+            raise ConfigError(
+                f"level_seeds has {len(self.level_seeds):,} levels; use {MOST_LISTED:,} at most, "
+                "or a range: start_level and num_levels"
             )
         excluded = {
             f"num_levels={self.num_levels}": (

@@ -20,6 +20,7 @@ from ppo_mpi.config import TrainConfig, sections, with_values
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import names_of, split_env_name
 from ppo_mpi.settings.network import OF_VALUE
+from ppo_mpi.settings.procgen import MOST_LISTED
 from ppo_mpi.storage.checkpoint import Checkpoint
 
 TRUSTED_MODULES = "PPO_MPI_TRUSTED_MODULES"
@@ -53,7 +54,7 @@ LARGEST = {
 }
 MAX_ITEMS = 100
 """Items of a setting that is a list."""
-MORE_ITEMS = {"level_seeds": 10**5}
+MORE_ITEMS = {"level_seeds": MOST_LISTED}
 """Of settings that are longer lists."""
 MAX_TEXT = 4096
 """Letters of a setting that is a text."""

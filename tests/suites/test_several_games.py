@@ -127,3 +127,10 @@ def test_a_report_of_several_games_has_all_of_them(tmp_path: Path) -> None:
     assert [(row["env"], row["level"]) for row in levels] == [
         (f"procgen:{game}", level) for game in ("starpilot", "fruitbot") for level in "01"
     ]
+
+
+def test_a_report_names_the_game_that_was_chosen_of_several(capsys: pytest.CaptureFixture) -> None:
+    agent = agent_in("starpilot,fruitbot").shown_in("fruitbot")
+    results = [evaluate_agent(agent, "0:1", 1, 1, False, 1, ALONE)]
+    report_games(EvaluateConfig(compare_levels=False), [(agent, results)])
+    assert "r at 0 timesteps in procgen:fruitbot" in " ".join(capsys.readouterr().out.split())

@@ -327,3 +327,11 @@ def test_parsing_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "record", "play"])
+def test_a_corruption_of_a_run_is_taken_away_by_the_word_none(mode):
+    assert parse_command([mode, "--corruption", "none"]).config.corruption == "none"
+    assert parse_command([mode]).config.corruption == ""
+    with pytest.raises(ConfigError, match=r"corruption='mist'.* spatter, or empty"):
+        parse_command([mode, "--corruption", "mist"])

@@ -92,3 +92,9 @@ def test_levels_come_from_a_file_with_comments(tmp_path):
     path.write_text("3 x\n")
     with pytest.raises(ConfigError, match="level_seeds='3 x'"):
         parse_command(["train", "coinrun", "--level-seeds", f"@{path}"])
+
+
+def test_a_list_that_no_checkpoint_would_be_read_with_is_refused_at_once():
+    with pytest.raises(ConfigError, match="level_seeds has 100,001 levels; use 100,000 at most"):
+        ProcgenConfig(level_seeds=(7,) * 100_001).check()
+    ProcgenConfig(level_seeds=(7,) * 100_000).check()

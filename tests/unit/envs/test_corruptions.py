@@ -220,6 +220,35 @@ def make_first(seed: int, level: int) -> np.ndarray:
     return envs.reset()[0]
 
 
+def test_an_assigned_episode_is_seen_the_same_in_any_environment_whatever_was_before() -> None:
+    alone, several = make([0]), make([7, 3])
+    alone.assign(0, 11, 4)
+    obs = alone.reset()[0]
+    several.reset()
+    for _ in range(5):
+        several.step(np.array([4, 4]))
+    several.assign(1, 11, 4)
+    ended = False
+    while not ended:
+        result = several.step(np.array([4, 9]))
+        ended = bool(result.terminated[1])
+    np.testing.assert_array_equal(result.obs[1], obs)
+    again = make([0, 1])
+    again.reset()
+    own = again.set_states([None, several.get_states()[1]])
+    assert own == [0]
+    np.testing.assert_array_equal(again.observe()[1], obs)
+    done = False
+    while not done:
+        step = alone.step(np.array([9]))
+        result, restored = several.step(np.array([4, 9])), again.step(np.array([4, 9]))
+        done = bool(step.terminated[0])
+        assert done == bool(result.terminated[1])
+        if not done:  # what comes next was assigned to nobody
+            np.testing.assert_array_equal(result.obs[1], step.obs[0])
+            np.testing.assert_array_equal(restored.obs[1], step.obs[0])
+
+
 def test_without_pictures_there_is_nothing_to_corrupt() -> None:
     with pytest.raises(ConfigError, match="corruption=fog, but the observations are no pictures"):
         make(range(1), "fog", "CartPole-v1")

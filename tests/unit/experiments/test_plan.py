@@ -67,6 +67,16 @@ def test_another_preset_and_more_words_win(tmp_path, preset):
     assert (run.config.network.network, run.config.procgen.num_levels) == ("nature", 50)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("--run", "x"), ("--seed", "7"), ("--checkpoint-dir", "elsewhere")],
+)
+def test_words_that_make_one_run_of_several_are_refused(tmp_path, words):
+    message = "env, seed, run and checkpoint_dir of the runs follow from --games"
+    with pytest.raises(ConfigError, match=message):
+        plan(settings(tmp_path), words)
+
+
 def test_what_cannot_be_is_said_before_anything_is_run(tmp_path):
     with pytest.raises(ConfigError, match="unknown Procgen game 'coinrum'; did you mean coinrun"):
         plan(settings(tmp_path, games="maze,coinrum"), ())
@@ -74,6 +84,10 @@ def test_what_cannot_be_is_said_before_anything_is_run(tmp_path):
         plan(settings(tmp_path), ["--network-size", "3"])
     with pytest.raises(ConfigError, match="unknown experiment 'procgen'"):
         find_experiment("procgen")
+    with pytest.raises(ConfigError, match="label='my runs' is to be the name of folders"):
+        parse_command(["experiment", NAME, "--label", "my runs"])
+    with pytest.raises(ConfigError, match="slurm and figures_only contradict each other"):
+        parse_command(["experiment", NAME, "--slurm", "--figures-only"])
     with pytest.raises(ConfigError, match="seeds=0"):
         parse_command(["experiment", NAME, "--seeds", "0"])
 
