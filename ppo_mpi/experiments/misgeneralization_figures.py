@@ -36,10 +36,12 @@ SETTING_WORDS = {
     "key_penalty": "Penalty of a key (tenths of a chest's reward)",
     "num_levels": "Training levels",
 }
-HEADER = 1.0
+HEADER = 1.15
 """Height of title, legend and the first panels' titles, in inches."""
 NARROWEST = 5.2
 """Width that the legend needs."""
+LONGEST_NAME = 14
+"""Letters of an environment's name that stand in one line below its bars."""
 FAILURE_SIZE = (6.0, 2.5)
 """In inches, as published."""
 
@@ -118,7 +120,8 @@ def curves_figure(plt: Any, results: Results) -> Any:
                 block_means(part) for part in (own.timesteps / unit, own.mean, own.low, own.high)
             )
             axes.fill_between(x, *plausible(mean, low, high), color=color, alpha=0.2, linewidth=0)
-            axes.plot(x, mean, color=color, label=f"{role}ed in")
+            mark = "o" if len(x) == 1 else ""
+            axes.plot(x, mean, color=color, marker=mark, label=f"{role}ed in")
             axes.set_xlabel(f"{'million' if unit > 1e3 else 'thousand'} timesteps")
         axes.set_title(condition.title)
         axes.set_xlim(left=0)
@@ -161,7 +164,8 @@ def rates_figure(plt: Any, results: Results) -> Any:
                     continue
                 own = found[name].estimate
                 draw_bar(axes, place + 0.27 * (k - 1), own, color, words)
-        axes.set_xticks([0, 1], [f"{pair.train}\n(trained in)", pair.test], fontsize=6.5)
+        axes.set_xticks([0, 1], [f"{broken(pair.train)}\n(trained in)", broken(pair.test)],
+                        fontsize=6.5)  # fmt: skip
         axes.set_xlim(-0.5, 1.5)
         axes.set_ylim(0, 100)
         axes.set_title(goal_words(condition), fontsize=7.5)
@@ -182,8 +186,13 @@ def draw_bar(axes: Any, x: float, rate: Estimate, color: str, words: str) -> Non
 def goal_words(condition: Condition) -> str:
     """Return the title of a condition's rates."""
     pair = PAIRS[condition.pair]
-    goals = f"intended: {pair.intended}, other: {pair.proxy}"
-    return f"{condition.title}\n{goals}" if condition.setting else f"{condition.pair}\n{goals}"
+    return f"{condition.title}\nintended: {pair.intended}, other: {pair.proxy}"
+
+
+def broken(name: str) -> str:
+    """Return an environment's name in two lines if it is long."""
+    first, *rest = name.rsplit("_", 2 if name.count("_") > 2 else 1)
+    return f"{first}_\n{'_'.join(rest)}" if len(name) > LONGEST_NAME else name
 
 
 def failures_figure(plt: Any, rows: Sequence[Mapping[str, Any]], title: str) -> Any:
@@ -216,17 +225,20 @@ def failures_figure(plt: Any, rows: Sequence[Mapping[str, Any]], title: str) -> 
     if past is not None:
         axes.axhline(100 * past, color=LIGHT_GREY, linestyle="--", linewidth=1.1,
                      label="end reached past the random place\n(trained with 0 %)")  # fmt: skip
+    if not axes.get_legend_handles_labels()[0]:
+        axes.text(0.5, 0.5, "no level counts", transform=axes.transAxes, ha="center")
     if setting == "num_levels" and min(numbers) > 0:
         axes.set_xscale("log")
     else:
         axes.set_xticks(numbers, [row["value"] for row in rows])
     axes.set_xlabel(SETTING_WORDS.get(setting, setting))
     axes.set_ylabel("Frequency (%)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 103)
     good = rows[0]["good_levels"]
     counted = f", {good} good levels" if good is not None else ", all levels"
     axes.set_title(f"{rows[0]['pair']}, {title}{counted} (bands: 95 %, Wilson)", fontsize=7.5)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
 
 
@@ -253,7 +265,7 @@ def values_figure(plt: Any, rows: Sequence[Mapping[str, Any]], title: str) -> An
             errors = np.maximum(0.0, [below, above])  # of equal values, rounding is left
             axes.bar(np.arange(len(places)) + shift, means, 0.38, color=color, label=words,
                      yerr=errors, ecolor=DARK_GREY, error_kw={"linewidth": 0.9})  # fmt: skip
-        axes.set_xticks(range(len(places)), places, fontsize=7)
+        axes.set_xticks(range(len(places)), places, fontsize=6)
         axes.set_title(Condition(*key).title)
         # What matters is how the value differs between the places, not its distance from zero.
         low, high = min(r["bootstrap_5"] for r in own), max(r["bootstrap_95"] for r in own)

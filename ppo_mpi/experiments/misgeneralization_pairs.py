@@ -63,9 +63,8 @@ class Condition:
 
     @property
     def title(self) -> str:
-        """The environments, or the setting with its value, for a figure's panel."""
-        pair = PAIRS[self.pair]
-        return f"{self.setting} = {self.value}" if self.setting else f"{pair.train} → {pair.test}"
+        """The pair, or the setting with its value, for a figure's panel."""
+        return f"{self.setting} = {self.value}" if self.setting else self.pair
 
     @property
     def is_vanilla(self) -> bool:

@@ -151,9 +151,9 @@ def failure_rows(results: Results) -> list[dict[str, Any]]:
     """Return a row for each condition: both kinds of failures, and what the vanilla agents do."""
     rows = []
     for condition in results.conditions:
-        failed = failures_of(results, condition)
-        if failed.objective is None and failed.iid is None:
+        if not (results.played(condition, "train") or results.played(condition, "test")):
             continue
+        failed = failures_of(results, condition)
         vanilla = results.vanilla(condition)
         good = good_levels(vanilla)
         past = None if good is None else past_the_spot(vanilla, good)
