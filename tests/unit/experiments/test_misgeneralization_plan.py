@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,3 +139,34 @@ def test_the_plan_is_shown_with_its_videos(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "train coinrun --preset misgen-easy --num-test-envs 16 --test-env coinrun_aisc" in shown
     assert "2 runs, 98,304 timesteps and 4 evaluations and 2 videos are left" in shown
+
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "misgeneralization.md"
+PROGRAM = "python -m ppo_mpi "
+COMMANDS = [
+    line.removeprefix(PROGRAM).partition(" #")[0]
+    for line in DOCS.read_text(encoding="utf-8").splitlines()
+    if line.startswith(PROGRAM)
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_commands_that_are_described_can_be_given(words):
+    command = parse_command(shlex.split(words))
+    if command.mode == "experiment":
+        assert plan(command.config, command.words)
+
+
+def test_the_published_runs_are_described():
+    trained = [
+        c.config for c in map(parse_command, map(shlex.split, COMMANDS)) if c.mode == "train"
+    ]
+    seeds = {c.job.seed: (c.environment.env, c.environment.test_env) for c in trained}
+    for seed, pair in (
+        (6033, "coinrun"),
+        (1080, "maze-corner"),
+        (2809, "maze-gem"),
+        (1111, "keys"),
+    ):
+        known = PAIRS[pair]
+        assert seeds[seed] == (f"procgen:{known.train}", f"procgen:{known.test}")
