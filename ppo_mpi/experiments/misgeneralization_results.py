@@ -122,6 +122,9 @@ def collect(
     episodes = {key: [read_episodes(path) for path in paths] for key, paths in files.items()}
     curves = {split: curves_by_group(runs, split) for split in ("train", "test")}
     words = title.format(amount(runs[0].timesteps))
+    done = sum(run.status() == "finished" for run in runs)
+    if done < len(runs):
+        words += f", {done} of {len(runs)} runs finished"
     return Results(words, conditions, curves, files, episodes, values)
 
 

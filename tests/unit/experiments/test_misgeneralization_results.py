@@ -249,6 +249,14 @@ def test_without_a_sweep_there_is_no_figure_of_failures(tmp_path):
     assert row["good_levels"] == ""
 
 
+def test_what_is_not_finished_is_said(tmp_path):
+    config, runs = made(tmp_path)
+    (runs[2].folder / "DONE").unlink()
+    conclude(config, runs, tmp_path)
+    shown = (tmp_path / "rates.md").read_text()
+    assert shown.startswith("misgen-easy, 655k timesteps a run, 5 of 6 runs finished; percent")
+
+
 def test_values_are_measured_again_when_the_run_has_gone_on(tmp_path):
     write_values(tmp_path / FILE, "5:3:0-9", {(PLACES[0], True): np.array([1.5, 2.5])})
     again = read_values(tmp_path / FILE, "5:3:0-9")
