@@ -41,6 +41,7 @@ SUITES = {
     "user": "ppo_mpi.envs.user:make_envs",
 }
 EXPERIMENTS = {
+    "goal-misgeneralization": "ppo_mpi.experiments.goal_misgeneralization:EXPERIMENT",
     "procgen-benchmark": "ppo_mpi.experiments.procgen_benchmark:EXPERIMENT",
 }
 PROCGEN_GAMES = (

@@ -111,7 +111,9 @@ class CoinrunRules(Rules):
             told["proxy_goal"] = float(seen if randomized else collected)
             if randomized or self._watches_all:
                 told["spot_reached"] = float(collected if randomized else seen)
-            first = int(self._touched[slot]) or (FIRST_INTENDED if complete else 0)
+            # Where the coin is at the end, what was watched is no other goal.
+            other_first = randomized and self._touched[slot] == FIRST_OTHER
+            first = FIRST_OTHER if other_first else FIRST_INTENDED if collected else 0
             told["first"] = float(first)
             told["randomized"] = float(randomized)
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from ppo_mpi import registry
 from ppo_mpi.cli import parse_command
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.modes.opening import run_dir_of
-from ppo_mpi.registry import unknown_name
 from ppo_mpi.settings.experiment import ExperimentConfig
 from ppo_mpi.storage.run_folder import checkpoints_of, done_timesteps, step_timesteps
 
@@ -30,6 +30,16 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """One video of a finished run."""
+
+    path: Path
+    """The file; it is replaced when the run has gone on."""
+    words: tuple[str, ...]
+    """Settings of ``record``, without the run and the file."""
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """One training run of an experiment."""
 
@@ -41,6 +51,7 @@ class PlannedRun:
     config: TrainConfig
     """What they mean."""
     evaluations: tuple[Evaluation, ...] = ()
+    recordings: tuple[Recording, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -82,6 +93,25 @@ class PlannedRun:
         """Return the file that says how the evaluation beside it was made."""
         return self.folder / f"{Path(evaluation.file).stem}.words.json"
 
+    def open_recordings(self) -> list[Recording]:
+        """Return the videos that are still to be made of the run as it is now."""
+        return [one for one in self.recordings if not self._is_recorded(one)]
+
+    def _is_recorded(self, recording: Recording) -> bool:
+        try:
+            known = json.loads(self.recorded_path(recording).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(recording.path.is_file() and known == self.recorded_as(recording))
+
+    def recorded_as(self, recording: Recording) -> dict[str, Any]:
+        """Return what a video's file beside the run has to say for the video to be of today."""
+        return {"timesteps": self.timesteps_done(), "words": list(recording.words)}
+
+    def recorded_path(self, recording: Recording) -> Path:
+        """Return the file that says of which checkpoint and how a video was made."""
+        return self.folder / f"{recording.path.stem}.video.json"
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -93,6 +123,8 @@ class Experiment:
     """Settings, and more words for each run's train -> the runs."""
     conclude: Callable[[ExperimentConfig, Sequence[PlannedRun], Path], list[Path]]
     """Makes tables and figures, in a folder, of what is there; returns the files."""
+    label: Callable[[ExperimentConfig], str]
+    """Name of the folders of runs and figures, where the user gives none."""
 
 
 def plan_run(
@@ -100,6 +132,7 @@ def plan_run(
     seed: int,
     words: Sequence[str],
     evaluations: Sequence[Evaluation] = (),
+    recordings: Sequence[Recording] = (),
 ) -> PlannedRun:
     """Check a run's words, and plan it.
 
@@ -108,17 +141,46 @@ def plan_run(
         seed: of the run.
         words: behind ``train``.
         evaluations: of the finished run.
+        recordings: likewise.
 
     Raises:
         ConfigError: the words cannot be.
     """
     words = ("train", *words)
-    return PlannedRun(group, seed, words, parse_command(words).config, tuple(evaluations))
+    config = parse_command(words).config
+    return PlannedRun(group, seed, words, config, tuple(evaluations), tuple(recordings))
 
 
 def label_of(config: ExperimentConfig) -> str:
     """Return the name of the experiment's folders."""
-    return config.label or f"{config.name}-{config.setting}"
+    return config.label or find_experiment(config.name).label(config)
+
+
+def find_experiment(name: str) -> Experiment:
+    """Return the experiment of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    experiment: Experiment = registry.lookup("experiment", registry.EXPERIMENTS, name)
+    return experiment
+
+
+def refuse_others(config: ExperimentConfig, **theirs: str) -> None:
+    """Refuse settings that this experiment does not have.
+
+    Args:
+        config: as the user gave it.
+        theirs: setting of another experiment -> what to use instead.
+
+    Raises:
+        ConfigError: one is not at its default.
+    """
+    defaults = ExperimentConfig()
+    for name, remedy in theirs.items():
+        value = getattr(config, name)
+        if value != getattr(defaults, name):
+            raise ConfigError(f"{name}={value} has no meaning in {config.name}; {remedy}")
 
 
 def chosen(kind: str, names: str, known: Sequence[str]) -> list[str]:
@@ -136,5 +198,5 @@ def chosen(kind: str, names: str, known: Sequence[str]) -> list[str]:
         return list(known)
     asked = {name.strip() for name in names.split(",")}
     for name in sorted(asked - set(known)):
-        raise ConfigError(unknown_name(kind, name, known))
+        raise ConfigError(registry.unknown_name(kind, name, known))
     return [name for name in known if name in asked]

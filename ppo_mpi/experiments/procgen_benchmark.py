@@ -20,6 +20,7 @@ from ppo_mpi.experiments.base import (
     chosen,
     label_of,
     plan_run,
+    refuse_others,
 )
 from ppo_mpi.experiments.benchmark_figures import draw_all
 from ppo_mpi.experiments.benchmark_tables import aggregates, collect, print_table, write_tables
@@ -56,6 +57,8 @@ def plan(config: ExperimentConfig, words: Sequence[str]) -> list[PlannedRun]:
     Raises:
         ConfigError: a game is not known, or the words cannot be.
     """
+    of_pairs = ("pair", "sweep", "eval_levels", "vanilla_repeats", "value_levels", "videos")
+    refuse_others(config, **dict.fromkeys(of_pairs, "leave it out"))
     setting = SETTINGS[config.setting]
     given = ["--preset", config.preset or setting.preset]
     given += ["--distribution-mode", setting.distribution_mode]
@@ -130,4 +133,5 @@ EXPERIMENT = Experiment(
     "16 Procgen games on training and held-out levels, beside the published baseline",
     plan,
     conclude,
+    lambda config: f"{config.name}-{config.setting}",
 )

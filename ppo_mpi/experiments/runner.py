@@ -21,7 +21,13 @@ from ppo_mpi import registry
 from ppo_mpi.distributed.launchers import find_launcher
 from ppo_mpi.distributed.signals import EXIT_STOPPED
 from ppo_mpi.distributed.supervisor import Supervisor
-from ppo_mpi.experiments.base import Evaluation, Experiment, PlannedRun, label_of
+from ppo_mpi.experiments.base import (
+    Evaluation,
+    PlannedRun,
+    Recording,
+    find_experiment,
+    label_of,
+)
 from ppo_mpi.experiments.results import measured_speed
 from ppo_mpi.experiments.slurm import array_script, submit
 from ppo_mpi.modes.dry_run import duration
@@ -69,16 +75,6 @@ def experiment_command(config: ExperimentConfig, words: Sequence[str]) -> int:
     return status
 
 
-def find_experiment(name: str) -> Experiment:
-    """Return the experiment of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    experiment: Experiment = registry.lookup("experiment", registry.EXPERIMENTS, name)
-    return experiment
-
-
 def asset_folder(config: ExperimentConfig) -> Path:
     """Return where tables and figures go."""
     return Path(config.asset_dir) / label_of(config)
@@ -109,9 +105,14 @@ def carry_out(config: ExperimentConfig, runs: Sequence[PlannedRun]) -> int:
                 continue
         if not run.timesteps_done():
             continue
-        for evaluation in run.open_evaluations():
-            say(f"{heading}, {evaluation.file}")
-            status = evaluate(run, evaluation, supervisor)
+        left: list[Evaluation | Recording] = [*run.open_evaluations(), *run.open_recordings()]
+        for work in left:
+            if isinstance(work, Evaluation):
+                say(f"{heading}, {work.file}")
+                status = evaluate(run, work, supervisor)
+            else:
+                say(f"{heading}, {work.path.name}")
+                status = record(run, work, supervisor)
             if supervisor.told_to_stop:
                 return EXIT_STOPPED
             if status:
@@ -141,6 +142,17 @@ def evaluate(run: PlannedRun, evaluation: Evaluation, supervisor: Supervisor) ->
     return status
 
 
+def record(run: PlannedRun, recording: Recording, supervisor: Supervisor) -> int:
+    """Make a video of a run; return the exit status."""
+    words = ["record", "--run", str(run.folder), *recording.words, "--output", str(recording.path)]
+    status = supervisor.run([*MODULE, *words], {}).status
+    if status == 0:
+        with explained("write how the video was made", run.folder):
+            content = json.dumps(run.recorded_as(recording)).encode()
+            write_atomically(run.recorded_path(recording), content + b"\n")
+    return status
+
+
 def show_plan(config: ExperimentConfig, runs: Sequence[PlannedRun]) -> None:
     """Print the runs, what is done of them, and how long the rest takes."""
     for run in runs:
@@ -150,7 +162,9 @@ def show_plan(config: ExperimentConfig, runs: Sequence[PlannedRun]) -> None:
         max(0, run.timesteps - run.timesteps_done()) for run in runs if run.status() != "finished"
     )
     evaluations = sum(len(run.open_evaluations()) for run in runs)
-    print(f"\n{len(runs)} runs, {left:,} timesteps and {evaluations} evaluations are left")
+    videos = sum(len(run.open_recordings()) for run in runs)
+    more = f" and {evaluations} evaluations" + (f" and {videos} videos" if videos else "")
+    print(f"\n{len(runs)} runs, {left:,} timesteps{more} are left")
     if not left:
         return
     speed, source = measured_speed(runs), "as the runs so far"

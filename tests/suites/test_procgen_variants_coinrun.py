@@ -150,6 +150,9 @@ def test_what_is_told_is_consistent() -> None:
                 assert facts["spot_reached"] == facts["intended_goal"]
             if facts["first"] == 1:
                 assert facts["intended_goal"] == 1
+            if facts["first"] == 2:  # there is another goal than the coin
+                assert facts["randomized"] == 1
+                assert facts["proxy_goal"] == 1
         assert {facts["randomized"] for facts in told} == ({0} if not percent else {0, 1})
         # Whoever finishes an unchanged level has mostly come by the random spot.
         finished = [f["spot_reached"] for f in told if f["level_complete"] and not f["randomized"]]

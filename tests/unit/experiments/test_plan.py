@@ -14,8 +14,9 @@ from made_runs import make_evaluation, make_run
 from ppo_mpi import registry
 from ppo_mpi.cli import parse_command
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.experiments.base import find_experiment
 from ppo_mpi.experiments.procgen_benchmark import SETTINGS, plan
-from ppo_mpi.experiments.runner import experiment_command, find_experiment, training
+from ppo_mpi.experiments.runner import experiment_command, training
 from ppo_mpi.experiments.slurm import array_script
 from ppo_mpi.settings.experiment import ExperimentConfig
 
