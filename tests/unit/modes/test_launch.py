@@ -35,7 +35,7 @@ def test_what_stands_behind_the_dashes_is_checked_and_kept_as_it_was_typed():
         (["launch", "--", "train", "--sed", "1"], "sed"),
         (["launch", "--rank", "1", "--", "train"], "rank"),
         (["launch", "--min-ranks", "0", "--", "train"], "min_ranks=0 is too small"),
-        (["train", "--", "x"], "only launch has them"),
+        (["train", "--", "x"], "only launch and experiment have them"),
     ],
 )
 def test_other_words_are_refused(words: list[str], message: str):
