@@ -61,9 +61,7 @@ class TestProcgen:
             num_threads=0,
         )  # fmt: skip
 
-        def levels() -> tuple[
-            bytes, bytes
-        ]:  # not pictures: the first engine of a process has its own
+        def levels() -> list[Any]:  # not pictures, which the first engine of a process chooses
             (own,), (its,) = ours.get_states(), engine.callmethod("get_state")
             assert own is not None
             return [procgen_state.contents(state) for state in (procgen_state.unseal(own), its)]
