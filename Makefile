@@ -72,7 +72,7 @@ types: $(TEST)
 	$(BIN)/mypy
 
 unit: $(TEST)
-	$(BIN)/python -m pytest -q -rs tests/unit tests/layout
+	$(BIN)/python -m pytest -q -rfEs tests/unit tests/layout
 
 check: lint types unit ## format, lint, types, unit and layout tests
 
@@ -82,11 +82,11 @@ test-mpi: $(TEST) ## the tests of several ranks, on 2 and on 3
 
 # As many tests at a time as there are cores: tests/scheduler.py says which. WORKERS=0 is one.
 test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 -rs --durations=15 tests
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 -rfEs --durations=15 tests
 
 test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
-	$(BIN)/python -m pytest -rs --durations=10 -m "faults or not faults" tests/faults tests/cluster tests/mpi/test_stop_grace.py
-	$(BIN)/python -m pytest -rs --durations=10 -n $(WORKERS) --maxprocesses 8 -m faults tests/suites
+	$(BIN)/python -m pytest -rfEs --durations=10 -m "faults or not faults" tests/faults tests/cluster tests/mpi/test_stop_grace.py
+	$(BIN)/python -m pytest -rfEs --durations=10 -n $(WORKERS) --maxprocesses 8 -m faults tests/suites
 
 learn: $(TEST) ## train small tasks to known scores on one rank and on two: under an hour
 	$(BIN)/python benchmarks/acceptance.py $(ARGS)
