@@ -87,7 +87,9 @@ class Agent:
         config = with_values(self.config, {"env": f"{suite}:{task}"})
         if suite != split_env_name(trained_in)[0]:
             config = with_values(config, {"env_kwargs": ()})
-        envs, model = make_envs(config, (), 0, "shape"), self.model
+        # A corruption changes no shape, and would be the first to complain of what is no picture.
+        plain = with_values(config, {"corruption": "none"})
+        envs, model = make_envs(plain, (), 0, "shape"), self.model
         try:
             if (envs.obs_spec, envs.action_spec) != (model.obs_spec, model.action_spec):
                 raise ConfigError(

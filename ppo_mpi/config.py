@@ -75,11 +75,22 @@ class TrainConfig:
     def without_effect(self) -> list[str]:
         """Return a sentence for each setting that nothing comes of beside the others."""
         sentences = self.learning.without_effect()
-        for is_read, section, needed in (
-            (self.is_phasic, self.ppg, "algorithm=ppg"),
-            (self.augmentation.is_on, self.augmentation, "an augmentation"),
-        ):
-            values = vars(section).items()
+        augmentation = self.augmentation
+        uses_ucb = augmentation.augmentation == "ucb"
+        uses_drac = augmentation.augmentation_method == "drac"
+        for is_read, section, names, needed in (
+            (self.is_phasic, self.ppg, vars(self.ppg), "algorithm=ppg"),
+            (augmentation.is_on, augmentation, vars(augmentation), "an augmentation"),
+            (
+                uses_drac or not augmentation.is_on, augmentation, ("drac_coef",),
+                "augmentation_method=drac",
+            ),
+            (
+                uses_ucb or not augmentation.is_on, augmentation, ("ucb_coef", "ucb_window"),
+                "augmentation=ucb",
+            ),
+        ):  # fmt: skip
+            values = [(name, getattr(section, name)) for name in names]
             changed = [f"{n}={v}" for n, v in values if v != getattr(type(section), n)]
             if changed and not is_read:
                 sentences.append(f"{', '.join(changed)} without effect: read with {needed} only")

@@ -7,6 +7,8 @@ Source:
 
 from __future__ import annotations
 
+from ppo_mpi.settings.variants import VariantsConfig
+
 EASY = {
     "bigfish": (1, 40), "bossfight": (0.5, 13), "caveflyer": (3.5, 12), "chaser": (0.5, 13),
     "climber": (2, 12.6), "coinrun": (5, 10), "dodgeball": (1.5, 19), "fruitbot": (-1.5, 32.4),
@@ -21,10 +23,20 @@ HARD = {
 }  # fmt: skip
 
 
-def normalized_score(game: str, distribution_mode: str, mean_return: float) -> float | None:
-    """Return (return - lowest) / (highest - lowest); None where no range is published."""
+def normalized_score(
+    game: str, distribution_mode: str, changes: VariantsConfig, mean_return: float
+) -> float | None:
+    """Return (return - lowest) / (highest - lowest); None where no range is published.
+
+    Args:
+        game: or a variant, which has none.
+        distribution_mode: easy and hard have one.
+        changes: to the game; none is published of a coinrun whose coin lies or pays otherwise.
+        mean_return: over episodes.
+    """
     ranges = {"easy": EASY, "hard": HARD}.get(distribution_mode, {})
-    if game not in ranges:
+    is_changed = bool(changes.random_percent) or changes.continue_after_coin
+    if game not in ranges or (game == "coinrun" and is_changed):
         return None
     low, high = ranges[game]
     return (mean_return - low) / (high - low)

@@ -169,7 +169,8 @@ def check_engine_settings(task: str, config: ProcgenConfig) -> None:
     modes = MODES.get(task, MODES.get(base_game(task), ("easy", "hard", "memory")))
     if config.distribution_mode not in modes:
         raise ConfigError(
-            f"{task} has no distribution_mode={config.distribution_mode}; use {' or '.join(modes)}"
+            f"{task} has no distribution_mode={config.distribution_mode}; take another environment "
+            f"or, in training, distribution_mode={' or '.join(modes)}"
         )
 
 

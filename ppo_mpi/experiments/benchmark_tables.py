@@ -31,6 +31,7 @@ from ppo_mpi.experiments.statistics import (
 )
 from ppo_mpi.modes.evaluation_tables import write_table
 from ppo_mpi.seeding import generator
+from ppo_mpi.settings.variants import VariantsConfig
 from ppo_mpi.storage.durable import write_atomically
 
 STATISTICS = {"mean": mean_score, "interquartile mean": interquartile_mean}
@@ -108,7 +109,7 @@ class Benchmark:
 
     def normalize(self, game: str, score: float) -> float:
         """Return a score of a game, normalized by the published range."""
-        value = normalized_score(game, self.mode, score)
+        value = normalized_score(game, self.mode, VariantsConfig(), score)
         assert value is not None, f"{game} has a range for {self.mode}"
         return value
 

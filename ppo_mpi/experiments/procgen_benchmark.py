@@ -108,6 +108,12 @@ def check_own(run: PlannedRun, folder: Path) -> None:
             f"{game} with seed {run.config.job.seed}; env, seed, run and checkpoint_dir of the "
             "runs follow from --games, --seeds, --first-seed, --label and --checkpoint-dir"
         )
+    tested = run.config.environment.test_env
+    if tested and split_env_name(tested)[1] != game:
+        raise ConfigError(
+            f"test_env={tested} behind -- would let figures of held-out levels of {game} be those "
+            "of another game; leave it out"
+        )
 
 
 def conclude(config: ExperimentConfig, runs: Sequence[PlannedRun], folder: Path) -> list[Path]:

@@ -51,6 +51,12 @@ def dry_run_command(config: TrainConfig, origins: Mapping[str, str], comm: Commu
     if comm.is_root:
         total = config.num_iterations * config.learning.rollout_timesteps
         print(f"speed        about {speed:,.0f} timesteps/s (probe of some seconds, whole job)")
+        if config.network.recurrent != "none" and not config.learning.sequence_steps:
+            steps = probe_config(config, comm.world_size).rollout_steps
+            print(
+                f"             with sequences of {steps} steps, more of them side by side; those "
+                f"of {config.rollout_steps} are slower to learn from"
+            )
         print(f"ETA          {duration(total / speed)} for {total:,} timesteps")
     return 0
 

@@ -86,7 +86,9 @@ def normalized_mean(agent: Agent, played: Sequence[PlayedEpisode]) -> float | No
         returns.setdefault(game_of(e.episode, games), []).append(e.episode_return)
     if suite != "procgen":
         return None
-    mode = agent.config.procgen.distribution_mode
-    scores = [normalized_score(game, mode, float(np.mean(own))) for game, own in returns.items()]
+    mode, changes = agent.config.procgen.distribution_mode, agent.config.variants
+    scores = [
+        normalized_score(game, mode, changes, float(np.mean(own))) for game, own in returns.items()
+    ]
     known = [score for score in scores if score is not None]
     return float(np.mean(known)) if len(known) == len(scores) else None

@@ -41,8 +41,10 @@ def game_curves(config: TrainConfig) -> GameCurves | None:
     if max(map(len, names.values())) == 1:
         return None
     games = {split: [split_env_name(name)[1] for name in own] for split, own in names.items()}
-    mode = config.procgen.distribution_mode
-    return GameCurves(games, EPISODE_WINDOW, lambda game, mean: normalized_score(game, mode, mean))
+    mode, changes = config.procgen.distribution_mode, config.variants
+    return GameCurves(
+        games, EPISODE_WINDOW, lambda game, mean: normalized_score(game, mode, changes, mean)
+    )
 
 
 def is_better(score: float, progress: Progress) -> bool:

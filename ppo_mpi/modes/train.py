@@ -143,7 +143,7 @@ def train(
     evaluator = Evaluator.for_training(config, run, comm) if config.job.eval_every else None
     ending, begun, lost = None, False, False
     # Seconds of the last iteration of each kind; the same on every rank.
-    pace = dict.fromkeys(possible_kinds(run, evaluator), math.inf)
+    pace = dict.fromkeys(possible_kinds(run, config), math.inf)
     while ending is None:
         comm.heart.begin_iteration(progress.iteration + 1)
         start, newly_kept = kept.snapshot if kept else None, kept
@@ -231,10 +231,18 @@ def one_round(
     return ending, seconds
 
 
-def possible_kinds(run: Run, evaluator: Evaluator | None) -> list[tuple[bool, bool]]:
-    """Return the kinds of iterations by (evaluated, with an auxiliary phase); some are rare."""
-    kinds = [(False, False)] + [(True, False)] * (evaluator is not None)
-    return kinds + [(False, True)] * (run.phasic is not None and run.phasic.keeps_rollouts)
+def possible_kinds(run: Run, config: TrainConfig) -> list[tuple[bool, bool]]:
+    """Return the kinds of iterations by (evaluated, with an auxiliary phase) that are to come."""
+    done, phasic = run.progress.iteration, run.phasic
+    every = config.job.eval_every
+    length = phasic.policy_iterations if phasic is not None and phasic.keeps_rollouts else 0
+    begun = len(phasic.rollouts) if phasic is not None else 0
+    left = max(1, config.num_iterations - done)
+    kinds = {
+        (bool(every) and (done + k) % every == 0, bool(length) and (begun + k) % length == 0)
+        for k in range(1, min(left, math.lcm(every or 1, length or 1)) + 1)
+    }
+    return sorted(kinds)
 
 
 def is_evaluated(run: Run, config: TrainConfig, evaluator: Evaluator | None) -> bool:

@@ -81,10 +81,10 @@ class ExperimentConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
-        if self.label and not re.fullmatch(r"[\w.+-]+", self.label):
+        if self.label and not re.fullmatch(r"[\w+-][\w.+-]*", self.label):
             raise ConfigError(
                 f"label={self.label!r} is to be the name of folders and of a Slurm job; use "
-                "letters, digits, and . _ + -"
+                "letters, digits, and _ + - ., no . at first"
             )
         doing = [n for n in ("slurm", "figures_only", "skip_training") if getattr(self, n)]
         if len(doing) > 1 and "slurm" in doing:

@@ -128,9 +128,13 @@ def test_all_names_are_known_and_plain_ones_stand_for_the_published_ones() -> No
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("maze_fixed_size", {}, "maze_fixed_size has no distribution_mode=easy; use hard"),
+        ("maze_fixed_size", {}, "maze_fixed_size has no distribution_mode=easy; take"),
         ("coinrun_aisc", {"distribution_mode": "memory"}, "coinrun has no distribution_mode=mem"),
-        ("maze_aisc", {"distribution_mode": "exploration"}, "use easy or hard or memory"),
+        (
+            "maze_aisc",
+            {"distribution_mode": "exploration"},
+            "distribution_mode=easy or hard or memory",
+        ),
         ("maze_aisc", {"use_sequential_levels": True}, "use_sequential_levels=true: the levels of"),
         ("coinrun_aisc", {"use_generated_assets": True}, "use_generated_assets=true: the levels"),
         ("coinrun", {"random_percent": 1, "use_sequential_levels": True}, "of coinrun cannot be"),

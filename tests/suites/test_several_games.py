@@ -83,6 +83,12 @@ def test_the_score_of_several_games_is_the_mean_of_theirs() -> None:
     assert result.normalized == pytest.approx((starpilot + fruitbot) / 2)
 
 
+def test_a_coinrun_that_pays_for_something_else_has_no_score() -> None:
+    for values, has_score in (({}, True), ({"random_percent": 5}, False)):
+        result = evaluate_agent(agent_in("coinrun", **values), "test", 1, 3, False, 1, ALONE)
+        assert (result.normalized is not None) == has_score
+
+
 def test_an_agent_is_shown_in_another_game_and_says_so() -> None:
     agent = agent_in("coinrun")
     assert agent.note == ""
@@ -101,6 +107,8 @@ def test_an_agent_is_shown_in_another_game_and_says_so() -> None:
 def test_an_agent_is_not_shown_where_it_sees_or_does_something_else() -> None:
     with pytest.raises(ConfigError, match=r"env=CartPole-v1 shows .*was trained in coinrun"):
         agent_in("coinrun").shown_in("CartPole-v1")
+    with pytest.raises(ConfigError, match=r"env=CartPole-v1 shows .*was trained in coinrun"):
+        agent_in("coinrun", corruption="fog").shown_in("CartPole-v1")
 
 
 def test_a_report_of_several_games_has_all_of_them(tmp_path: Path) -> None:

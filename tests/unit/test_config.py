@@ -167,3 +167,8 @@ def test_settings_of_what_is_off_are_named():
     ]
     on = with_values(off, {"algorithm": "ppg", "augmentation": "crop"})
     assert on.without_effect() == TrainConfig().without_effect() == []
+    rad = with_values(on, {"augmentation_method": "rad", "ucb_window": 3})
+    assert rad.without_effect() == [
+        "drac_coef=3.0 without effect: read with augmentation_method=drac only",
+        "ucb_window=3 without effect: read with augmentation=ucb only",
+    ]

@@ -48,8 +48,10 @@ def test_ranks_that_do_not_find_each_other_are_a_failure(tmp_path, monkeypatch):
 
 def test_ranks_that_find_each_other_are_fine_however_their_words_are_mixed(monkeypatch):
     pytest.importorskip("mpi4py")
-    if shutil.which("mpirun") is None:
+    installed = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    if shutil.which("mpirun", path=installed) is None:
         pytest.skip("no launcher")
+    monkeypatch.setenv("PATH", installed)
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # every word by itself
     assert {doctor.check_launcher().level for _ in range(5)} == {"OK"}
 

@@ -21,7 +21,7 @@ from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.errors import CheckpointError, ConfigError, IterationAbandonedError
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.modes.announcements import phase_lines, settings_lines
-from ppo_mpi.modes.train import run_iteration
+from ppo_mpi.modes.train import possible_kinds, run_iteration
 from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, state_of, with_own_tensors
 from ppo_mpi.snapshot_checks import check_fits, check_memory
 from ppo_mpi.storage.checkpoint import Checkpoint
@@ -230,6 +230,23 @@ def test_sizes_of_phases_are_counted_by_hand_and_told():
     huge = with_values(config, {"policy_iterations": 10**9})
     with pytest.raises(CheckpointError, match="keeps policy_iterations=1000000000 rollouts"):
         check_memory(huge, COMM)
+
+
+@pytest.mark.parametrize("eval_every", [0, 1, 2, 3, 6])
+@pytest.mark.parametrize(("done", "aux_epochs"), [(0, 2), (2, 2), (5, 2), (0, 0)])
+def test_only_kinds_of_iterations_that_are_to_come_are_waited_for(
+    eval_every: int, done: int, aux_epochs: int
+):
+    config = config_for(eval_every=eval_every, total_timesteps=32 * 24, aux_epochs=aux_epochs)
+    run = trained(config, done)
+    promised = possible_kinds(run, config)
+    seen = set()
+    for _ in range(24 - done):
+        assert run.phasic is not None
+        ends_phase = run.phasic.ends_phase
+        run_iteration(run, config, COMM)
+        seen.add((eval_every > 0 and run.progress.iteration % eval_every == 0, ends_phase))
+    assert promised == sorted(seen)
 
 
 def test_settings_of_phases_are_shown_with_phases_only():

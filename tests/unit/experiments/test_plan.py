@@ -78,6 +78,12 @@ def test_words_that_make_one_run_of_several_are_refused(tmp_path, words):
         plan(settings(tmp_path), words)
 
 
+def test_figures_of_held_out_levels_are_those_of_the_same_game(tmp_path):
+    with pytest.raises(ConfigError, match="test_env=procgen:maze behind -- would let figures of held-out"):
+        plan(settings(tmp_path, games="coinrun"), ["--test-env", "maze"])
+    plan(settings(tmp_path, games="maze"), ["--test-env", "maze"])
+
+
 def test_what_cannot_be_is_said_before_anything_is_run(tmp_path):
     with pytest.raises(ConfigError, match="unknown Procgen game 'coinrum'; did you mean coinrun"):
         plan(settings(tmp_path, games="maze,coinrum"), ())
@@ -87,6 +93,8 @@ def test_what_cannot_be_is_said_before_anything_is_run(tmp_path):
         find_experiment("procgen")
     with pytest.raises(ConfigError, match="label='my runs' is to be the name of folders"):
         parse_command(["experiment", NAME, "--label", "my runs"])
+    with pytest.raises(ConfigError, match="label='..' is to be the name of folders"):
+        parse_command(["experiment", NAME, "--label", ".."])
     with pytest.raises(ConfigError, match="slurm and figures_only contradict each other"):
         parse_command(["experiment", NAME, "--slurm", "--figures-only"])
     with pytest.raises(ConfigError, match="seeds=0"):
