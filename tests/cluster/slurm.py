@@ -50,7 +50,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
-SlurmdTimeout=10
+SlurmdTimeout=15
 KillWait={kill_wait}
 JobRequeue=1
 ReturnToService=2

@@ -28,6 +28,7 @@ LONGER = [*JOBS["CartPole"], *RUN, "--total-timesteps", str(512 * 80)]
 """So long that Slurm, which looks every two seconds, has preempted it before its end."""
 FOUR_RANKS = ["--nodes", "2", "--ntasks-per-node", "2"]
 COMMIT_SECONDS = 60
+OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
 def environment(slurm: Slurm, wheel: str) -> dict[str, str]:
@@ -81,21 +82,35 @@ class Batch:
         """Wait until something is so."""
         deadline = time.monotonic() + allowed(seconds)
         while not is_so():
-            assert time.monotonic() < deadline, self.output + self.slurm.call("squeue")
+            seen = self.slurm.call("squeue", "-h", "-o", "%T %r") + self.output
+            assert time.monotonic() < deadline, f"after {seconds:.0f} s: {seen}"
             time.sleep(0.1)
 
-    def start_next_life(self, *also_allowed: str) -> None:
+    def start_next_life(self) -> None:
         """Wait until the job queues again, and start it now; Slurm would wait two minutes."""
-        self.wait_for(lambda: self.slurm.state(self.id).get("Restarts") == "1", 40)
+        self.wait_for(lambda: self.slurm.state(self.id).get("Restarts", "0") != "0", 40)
         self.slurm.wait(self.id, "PENDING", seconds=40)
-        time.sleep(6)  # started sooner, its credential is revoked and the job is lost
+        self.start_now()
+
+    def start_now(self) -> None:
+        """Start the job that waits for its next life."""
+        time.sleep(6)  # on a node that still revokes the last life's credential it would be lost
+        self.slurm.call("scontrol", "release", self.id)
         self.slurm.call("scontrol", "update", f"JobId={self.id}", "StartTime=now")
 
     def wait_until_over(self, seconds: float) -> str:
-        """Wait for the job's end; return the state it ended in."""
-        return self.slurm.wait(
-            self.id, "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", seconds=seconds
-        )
+        """Wait for the job's end, in however many lives; return the state it ended in.
+
+        A loaded machine's node may miss its controller's calls, or not be done with the last life
+        when the next one comes: then Slurm queues the job again by itself, or holds it.
+        """
+        deadline = time.monotonic() + allowed(seconds)
+        while (seen := self.slurm.state(self.id)).get("JobState", "") not in OVER:
+            assert time.monotonic() < deadline, f"job {self.id} is {seen}: {self.output}"
+            if seen.get("JobState") == "PENDING" and seen.get("Restarts", "0") != "0":
+                self.start_now()
+            time.sleep(0.2)
+        return seen["JobState"]
 
 
 def has_checkpoint(run_dir: Path) -> bool:
@@ -198,7 +213,7 @@ def test_a_job_that_is_preempted_queues_again_and_finishes_as_if_nothing_had_hap
     assert job.wait_until_over(90) == "COMPLETED", job.output
     check_equal(run_dir, undisturbed["longer"])
     lives = re.findall(r"^life (\d) of job", job.output, re.MULTILINE)
-    assert lives == ["0", "1"], job.output
+    assert lives[:2] == ["0", "1"], job.output
     assert "left with 75: queued again" in job.output
 
 
@@ -215,7 +230,7 @@ def test_a_node_that_dies_costs_no_more_than_the_way_to_the_last_checkpoint(
     job.start_next_life()
     assert job.wait_until_over(90) == "COMPLETED", job.output
     check_equal(run_dir, undisturbed["long"])
-    assert re.findall(r"^life (\d) of job", job.output, re.MULTILINE) == ["0", "1"]
+    assert re.findall(r"^life (\d) of job", job.output, re.MULTILINE)[:2] == ["0", "1"]
 
 
 def test_a_warning_that_slurm_sends_saves_and_queues_again(

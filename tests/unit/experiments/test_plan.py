@@ -79,7 +79,9 @@ def test_words_that_make_one_run_of_several_are_refused(tmp_path, words):
 
 
 def test_figures_of_held_out_levels_are_those_of_the_same_game(tmp_path):
-    with pytest.raises(ConfigError, match="test_env=procgen:maze behind -- would let figures of held-out"):
+    with pytest.raises(
+        ConfigError, match="test_env=procgen:maze behind -- would let figures of held-out"
+    ):
         plan(settings(tmp_path, games="coinrun"), ["--test-env", "maze"])
     plan(settings(tmp_path, games="maze"), ["--test-env", "maze"])
 
