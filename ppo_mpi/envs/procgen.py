@@ -272,13 +272,14 @@ class ProcgenEnvs(VecEnvs):
         """Let episodes begin: change their levels; give back the own levels of assigned slots."""
         for slot in slots:
             self._times[slot] = 0
-            if slot not in self._assigned and self._rules is None:
+            sees_level = self._rules is not None and self._rules.sees_levels
+            if slot not in self._assigned and not sees_level:
                 continue
             state = self._get(slot)
             if slot in self._assigned:
                 state = procgen_state.with_level_range(state, *self._level_range)
                 self._assigned.discard(slot)
-            if self._rules is not None:
+            if self._rules is not None and sees_level:
                 state = self._rules.begin(slot, state)
             self._put(slot, state)
 

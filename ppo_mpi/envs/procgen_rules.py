@@ -41,6 +41,8 @@ class Rules(ABC):
     """Of the variant; part of every saved state."""
     record_size: int = 0
     """Numbers that a slot's record has."""
+    sees_levels: bool = True
+    """Whether ``begin`` is called, which costs two calls of the engine for every episode."""
     slots: Slots
 
     def attach(self, slots: Slots, num: int) -> None:
