@@ -36,7 +36,7 @@ SETTING_WORDS = {
     "key_penalty": "Penalty of a key (tenths of a chest's reward)",
     "num_levels": "Training levels",
 }
-HEADER = 1.15
+HEADER = 1.0
 """Height of title, legend and the first panels' titles, in inches."""
 NARROWEST = 5.2
 """Width that the legend needs."""
@@ -267,10 +267,6 @@ def values_figure(plt: Any, rows: Sequence[Mapping[str, Any]], title: str) -> An
                      yerr=errors, ecolor=DARK_GREY, error_kw={"linewidth": 0.9})  # fmt: skip
         axes.set_xticks(range(len(places)), places, fontsize=6)
         axes.set_title(Condition(*key).title)
-        # What matters is how the value differs between the places, not its distance from zero.
-        low, high = min(r["bootstrap_5"] for r in own), max(r["bootstrap_95"] for r in own)
-        if low > 0:
-            axes.set_ylim(bottom=max(0.0, low - 0.5 * (high - low)))
     panels[0].set_ylabel("mean value")
     count = rows[0]["scenes"]
     return finish(
