@@ -41,7 +41,7 @@ def workers_of(rank_pid: int) -> list[int]:
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.faults), 1])
 def test_a_worker_that_is_killed_ends_the_job_by_name(wheel: str, rank: int, tmp_path: Path):
     job = FaultyJob(tmp_path, wheel, 2, "train", *ENDLESS, *WORKERS)
-    job.wait_for_iteration(2)
+    job.wait_for(lambda: any(job.run_dir.glob("step-*")))
     _, second = workers_of(job.rank_pid(rank))
     os.kill(second, signal.SIGKILL)
     status, told = job.ended(time.time(), SECONDS)

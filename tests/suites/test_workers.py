@@ -124,7 +124,7 @@ def test_states_go_from_workers_to_one_process_and_back(
     alone.reset()
     fresh = alone.set_states([states[0], None, *states[2:]])
     assert fresh == [1]
-    if env != "starpilot":  # Procgen's engine writes the slot into the state
+    if "starpilot" not in env:  # Procgen's engines write their own slots into the states
         assert alone.get_states()[2:] == states[2:]
     others = in_workers(env, 3)
     assert others.set_states([states[0], None, *states[2:4], None]) == [1, 4]
