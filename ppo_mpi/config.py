@@ -75,24 +75,15 @@ class TrainConfig:
     def without_effect(self) -> list[str]:
         """Return a sentence for each setting that nothing comes of beside the others."""
         sentences = self.learning.without_effect()
-        augmentation = self.augmentation
-        uses_ucb = augmentation.augmentation == "ucb"
-        uses_drac = augmentation.augmentation_method == "drac"
-        for is_read, section, names, needed in (
-            (self.is_phasic, self.ppg, vars(self.ppg), "algorithm=ppg"),
-            (augmentation.is_on, augmentation, vars(augmentation), "an augmentation"),
-            (
-                uses_drac or not augmentation.is_on, augmentation, ("drac_coef",),
-                "augmentation_method=drac",
-            ),
-            (
-                uses_ucb or not augmentation.is_on, augmentation, ("ucb_coef", "ucb_window"),
-                "augmentation=ucb",
-            ),
-        ):  # fmt: skip
+        unread: list[tuple[object, tuple[str, ...], str]] = [
+            (self.augmentation, *rest) for rest in self.augmentation.unread()
+        ]
+        if not self.is_phasic:
+            unread.insert(0, (self.ppg, tuple(vars(self.ppg)), "algorithm=ppg"))
+        for section, names, needed in unread:
             values = [(name, getattr(section, name)) for name in names]
             changed = [f"{n}={v}" for n, v in values if v != getattr(type(section), n)]
-            if changed and not is_read:
+            if changed:
                 sentences.append(f"{', '.join(changed)} without effect: read with {needed} only")
         return sentences
 

@@ -270,17 +270,17 @@ class ProcgenEnvs(VecEnvs):
 
     def _enter(self, slots: Sequence[int]) -> None:
         """Let episodes begin: change their levels; give back the own levels of assigned slots."""
+        rules = self._rules if self._rules is not None and self._rules.sees_levels else None
         for slot in slots:
             self._times[slot] = 0
-            sees_level = self._rules is not None and self._rules.sees_levels
-            if slot not in self._assigned and not sees_level:
+            if slot not in self._assigned and rules is None:
                 continue
             state = self._get(slot)
             if slot in self._assigned:
                 state = procgen_state.with_level_range(state, *self._level_range)
                 self._assigned.discard(slot)
-            if self._rules is not None and sees_level:
-                state = self._rules.begin(slot, state)
+            if rules is not None:
+                state = rules.begin(slot, state)
             self._put(slot, state)
 
     def _facts(self, ended: np.ndarray) -> Facts:

@@ -248,9 +248,9 @@ def _gym_of_long_ago() -> Iterator[None]:
     if not had_resources:
         from packaging.version import parse
 
-        stub = types.ModuleType("pkg_resources")
-        stub.parse_version = parse  # type: ignore[attr-defined]
-        sys.modules["pkg_resources"] = stub
+        resources = types.ModuleType("pkg_resources")
+        resources.parse_version = parse  # type: ignore[attr-defined]
+        sys.modules["pkg_resources"] = resources
     try:
         yield
     finally:

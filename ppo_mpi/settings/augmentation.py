@@ -41,6 +41,17 @@ class AugmentationConfig:
         """Whether there is any augmentation."""
         return self.augmentation != "none"
 
+    def unread(self) -> list[tuple[tuple[str, ...], str]]:
+        """Return names of settings that nothing reads beside the others, and what would."""
+        if not self.is_on:
+            return [(tuple(vars(self)), "an augmentation")]
+        found: list[tuple[tuple[str, ...], str]] = []
+        if self.augmentation_method != "drac":
+            found.append((("drac_coef",), "augmentation_method=drac"))
+        if self.augmentation != "ucb":
+            found.append((("ucb_coef", "ucb_window"), "augmentation=ucb"))
+        return found
+
     def check(self) -> None:
         """Refuse values that are out of their range, or that do not fit each other."""
         at_least(0, drac_coef=self.drac_coef, ucb_coef=self.ucb_coef)

@@ -12,6 +12,7 @@ from ppo_mpi.cli import parse_command
 from ppo_mpi.config import flatten
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
+from ppo_mpi.modes import dry_run
 from ppo_mpi.modes.dry_run import (
     duration,
     probe_config,
@@ -111,3 +112,15 @@ def test_the_parameters_of_a_reward_model_are_told_and_counted():
     # What learns has a gradient and two moments of Adam's; rnd's target is fixed.
     num_bytes = 4 * (4 * 9_155 + 4 * predictor + target)
     assert f"and {num_bytes / 2**20:,.1f} MiB for the models with" in lines["memory"]
+
+
+@pytest.mark.parametrize(("length", "is_said"), [(0, True), (16, False)])
+def test_a_speed_with_shorter_sequences_than_the_runs_says_so(
+    length: int, is_said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(dry_run, "PROBE_SECONDS", 0.1)
+    words = ["CartPole-v1", "--num-envs", "8", "--rollout-timesteps", "4096", "--recurrent", "gru"]
+    command = parse_command(["train", *words, "--sequence-steps", str(length)])
+    assert dry_run.dry_run_command(command.config, command.origins, Communicator()) == 0
+    shown = "with sequences of 64 steps, more of them side by side; those of 512 are slower"
+    assert (shown in capsys.readouterr().out) == is_said
