@@ -47,6 +47,9 @@ EXTRAS = {
     "video": ["imageio-ffmpeg>=0.3"],
     "plot": ["matplotlib>=3.7"],
     "tracking": ["tensorboard>=2.12", "wandb>=0.16"],
+    "export": ["onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.19"],
+    "sweep": ["optuna>=4.0", "scikit-learn>=1.3"],  # the second: which settings mattered
+    "minari": ["minari[hdf5]>=0.5"],
 }
 EXTRAS["envs"] = sorted({r for e in ("classic", "atari", "mujoco", "dmc", "pybullet")
                          for r in EXTRAS[e]})  # fmt: skip

@@ -17,6 +17,7 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
 from ppo_mpi.learning.augmenting import make_augmenter
 from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import (
     ObservationNormalizer,
@@ -25,7 +26,6 @@ from ppo_mpi.learning.normalizers import (
     RewardRange,
 )
 from ppo_mpi.learning.reproducible import Workers
-from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.registry import ALGORITHMS, lookup
 from ppo_mpi.rewards.base import RewardModel

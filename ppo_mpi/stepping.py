@@ -20,11 +20,11 @@ from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.workers import WorkerEnvs
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.collector import Actor
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.normalizers import (
     ObservationNormalizer,
 )
 from ppo_mpi.learning.turns import TurnActor
-from ppo_mpi.learning.update import Learner
 from ppo_mpi.registry import split_env_name
 from ppo_mpi.suites import make_envs, tested_config
 

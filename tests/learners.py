@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from ppo_mpi.algorithms.ppo import PPO
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import Discrete, ObservationSpec
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Rollout
 from ppo_mpi.learning.scheduled import Scheduled
-from ppo_mpi.learning.update import Learner, update
+from ppo_mpi.learning.update import update
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig

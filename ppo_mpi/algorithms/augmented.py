@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ppo_mpi.algorithms.ppo import ppo_terms
+from ppo_mpi.learning.algorithm import Algorithm, Loss
 from ppo_mpi.learning.augmenting import Augmenter
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.rollout import Minibatch
-from ppo_mpi.learning.update import Algorithm, Loss
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Distribution
 from ppo_mpi.networks.divergence import kl_divergence

@@ -15,7 +15,9 @@ from ppo_mpi.algorithms.ppo import PPO, ppo_loss, ppo_terms
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import ObservationSpec
+from ppo_mpi.learning.algorithm import Algorithm
 from ppo_mpi.learning.auxiliary_phase import METRICS, AuxiliaryLearner
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.losses import ClipRange, value_loss
 from ppo_mpi.learning.phase_rollouts import (
     PhaseRollout,
@@ -26,7 +28,7 @@ from ppo_mpi.learning.phase_rollouts import (
 )
 from ppo_mpi.learning.rollout import Batch, Minibatch
 from ppo_mpi.learning.scheduled import Scheduled
-from ppo_mpi.learning.update import Algorithm, Learner, update
+from ppo_mpi.learning.update import update
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.settings.learning import LearningConfig

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppo_mpi.learning.algorithm import Algorithm
 from ppo_mpi.learning.losses import (
     ClipRange,
     approximate_kl,
@@ -18,7 +19,6 @@ from ppo_mpi.learning.losses import (
     value_slope,
 )
 from ppo_mpi.learning.rollout import Minibatch
-from ppo_mpi.learning.update import Algorithm
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.direct import DirectPass
 from ppo_mpi.networks.distributions import Distribution

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.learning.adam import Adam
+from ppo_mpi.learning.learner import Learner, gradients_for
 from ppo_mpi.learning.losses import joint_loss
 from ppo_mpi.learning.phase_rollouts import PhaseRollout, samples_of
 from ppo_mpi.learning.reproducible import samples_by_environment
 from ppo_mpi.learning.rollout import minibatch_samples, split
 from ppo_mpi.learning.scheduled import Scheduled
-from ppo_mpi.learning.update import Learner, epoch_means, gradients_for
+from ppo_mpi.learning.update import epoch_means
 from ppo_mpi.networks.divergence import kl_divergence
 from ppo_mpi.seeding import stream_seed
 from ppo_mpi.settings.ppg import PpgConfig

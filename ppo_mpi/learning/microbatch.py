@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.rollout import Minibatch
-from ppo_mpi.learning.update import Learner
 
 SIZES = (32, 64, 128)
 """Larger ones take more memory, and were no faster."""

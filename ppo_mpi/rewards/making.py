@@ -8,8 +8,8 @@ import torch
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.rollout import Rollout
-from ppo_mpi.learning.update import Learner
 from ppo_mpi.registry import REWARD_MODELS, lookup
 from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.learner import RewardLearner

@@ -15,10 +15,11 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec
 from ppo_mpi.learning.augmentations import rotate
 from ppo_mpi.learning.augmenting import Augmenter
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Minibatch, Rollout, microbatches
 from ppo_mpi.learning.scheduled import Scheduled
-from ppo_mpi.learning.update import Learner, update
+from ppo_mpi.learning.update import update
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.seeding import generator
 from ppo_mpi.settings.augmentation import AugmentationConfig

@@ -14,12 +14,12 @@ from ppo_mpi.algorithms.ppg import PPG
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import ActionSpec, Box, Discrete, ObservationSpec
 from ppo_mpi.learning.auxiliary_phase import METRICS, AuxiliaryLearner
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.losses import joint_loss
 from ppo_mpi.learning.phase_rollouts import PhaseRollout
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import minibatch_samples
 from ppo_mpi.learning.scheduled import Scheduled
-from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.divergence import kl_divergence
 from ppo_mpi.seeding import stream_seed

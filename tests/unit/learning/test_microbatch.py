@@ -12,9 +12,9 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.learning import microbatch
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.microbatch import FIXED, SIZES, USUAL, choose_microbatch_size
 from ppo_mpi.learning.reproducible import Workers
-from ppo_mpi.learning.update import Learner
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.settings.learning import LearningConfig
 

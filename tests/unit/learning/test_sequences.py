@@ -16,12 +16,13 @@ from ppo_mpi.envs.base import Discrete, ObservationSpec, StepResult
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.probe import ProbeEnvs, make_envs
 from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Rollout, microbatches, pieces_of
 from ppo_mpi.learning.scheduled import Scheduled
 from ppo_mpi.learning.sequences import RolloutMemory, lined_up, sequence_samples, split_sequences
 from ppo_mpi.learning.turns import TurnActor
-from ppo_mpi.learning.update import Learner, update
+from ppo_mpi.learning.update import update
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.recurrent import Sequences
 from ppo_mpi.settings.learning import LearningConfig

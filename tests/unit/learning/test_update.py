@@ -29,11 +29,13 @@ from ppo_mpi.distributed.gradients import FlatGradients
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import Discrete, ObservationSpec
 from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
+from ppo_mpi.learning.algorithm import Algorithm
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Rollout, minibatch_samples
 from ppo_mpi.learning.scheduled import Scheduled
 from ppo_mpi.learning.statistics import normalized_by_minibatch, value_statistics
-from ppo_mpi.learning.update import Algorithm, Learner, update
+from ppo_mpi.learning.update import update
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
