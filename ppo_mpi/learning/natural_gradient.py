@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 OWN = "log_std"
 """The parameter that is no layer's: what the deviations of continuous actions are made from."""
+STEPS = "curvature/steps"
+"""In a checkpoint, how many minibatches were observed."""
 
 
 class NaturalGradient:
@@ -93,7 +95,6 @@ class NaturalGradient:
     def observe(
         self,
         batch: Batch,
-        samples: Tensor,
         pieces: Sequence[Tensor],
         place: Place,
         workers: Workers | None,
@@ -103,8 +104,8 @@ class NaturalGradient:
 
         Args:
             batch: this rank's share.
-            samples: [N] int64, this rank's samples of the minibatch.
-            pieces: the same in pieces that go through the network at once.
+            pieces: [N] int64 each, this rank's samples of the minibatch, as they go through the
+                network at once.
             place: of the minibatch in the job.
             workers: threads that take one each; None for the calling one.
             comm: the job.
@@ -129,8 +130,8 @@ class NaturalGradient:
                 shared_eigenbases(names, matrices, workers, comm),  # collective
                 strict=True,
             ):
-                self._bases[f"{name}/values"].copy_(basis.values)
-                self._bases[f"{name}/vectors"].copy_(basis.vectors)
+                self._bases[f"{name}/eigenvalues"].copy_(basis.values)
+                self._bases[f"{name}/eigenvectors"].copy_(basis.vectors)
         self._steps += 1
 
     def _add_terms(
@@ -212,8 +213,8 @@ class NaturalGradient:
     def _inverse(self, layer: Layer, gradient: Tensor, damping: float) -> Tensor:
         """Return (A (x) G + damping I)^-1 applied to a gradient [A, K]."""
         inputs, outputs = (f"{layer.name}/{side}" for side in ("inputs", "outputs"))
-        q_a, q_g = self._bases[f"{inputs}/vectors"], self._bases[f"{outputs}/vectors"]
-        d_a, d_g = self._bases[f"{inputs}/values"], self._bases[f"{outputs}/values"]
+        q_a, q_g = self._bases[f"{inputs}/eigenvectors"], self._bases[f"{outputs}/eigenvectors"]
+        d_a, d_g = self._bases[f"{inputs}/eigenvalues"], self._bases[f"{outputs}/eigenvalues"]
         rotated = q_g.t() @ gradient @ q_a
         return q_g @ (rotated / (d_g[:, None] * d_a + damping)) @ q_a.t()
 
@@ -233,7 +234,7 @@ class NaturalGradient:
             **{f"{name}/momentum": own for name, own in momenta},
             **{f"{name}/factor": p.detach() for name, p in self.factors.named_parameters()},
             **self._bases,
-            "steps": self._steps,
+            STEPS: self._steps,
         }
 
     @torch.no_grad()
@@ -248,6 +249,18 @@ def _empty_bases(factors: Factors) -> dict[str, Tensor]:
     """Return what is kept of the eigenbases: values [K], vectors [K, K] float32 of each factor."""
     found = {}
     for name, parameter in factors.named_parameters():
-        found[f"{name}/values"] = torch.zeros_like(parameter[0])
-        found[f"{name}/vectors"] = torch.zeros_like(parameter)
+        found[f"{name}/eigenvalues"] = torch.zeros_like(parameter[0])
+        found[f"{name}/eigenvectors"] = torch.zeros_like(parameter)
     return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def expected_tensors(model: ActorCritic) -> dict[str, Tensor]:
+    """Return what ``NaturalGradient.tensors`` has for a model, in names, shapes and types."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    factors = Factors(layers_of(model, (OWN,)))
+    return {
+        **{f"{name}/momentum": p for name, p in named},
+        **{f"{name}/factor": p for name, p in factors.named_parameters()},
+        **_empty_bases(factors),
+        STEPS: torch.zeros((), dtype=torch.int64),
+    }

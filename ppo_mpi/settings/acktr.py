@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import at_least, positive
+from ppo_mpi.settings.job import RunConfig
+from ppo_mpi.settings.learning import LearningConfig
+from ppo_mpi.settings.network import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,31 @@ class AcktrConfig:
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ConfigError(f"{name}={value} must be at least 0 and below 1")
+
+
+def check_natural(learning: LearningConfig, network: NetworkConfig, job: RunConfig) -> None:
+    """Refuse what does not go with the natural gradient.
+
+    Raises:
+        ConfigError: names value and remedy.
+    """
+    if network.recurrent != "none":
+        raise ConfigError(
+            f"recurrent={network.recurrent} does not go with algorithm=acktr: a recurrent layer "
+            "has no curvature that is known here; use recurrent=none, or algorithm=a2c"
+        )
+    if learning.optimizer != "auto":
+        raise ConfigError(
+            f"optimizer={learning.optimizer} takes no natural gradient, which algorithm=acktr is; "
+            "leave it out, or use algorithm=a2c"
+        )
+    if learning.clip_gradients == "parts":
+        raise ConfigError(
+            "clip_gradients=parts changes how much policy and values count in the one trust region "
+            "of algorithm=acktr; use clip_gradients=whole, or max_grad_norm=0 for no clipping"
+        )
+    if job.precision == "bfloat16":
+        raise ConfigError(
+            "precision=bfloat16 has too few digits for the curvature of algorithm=acktr; use "
+            "precision=auto or float32"
+        )
