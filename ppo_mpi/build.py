@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ppo_mpi.algorithms.acktr import with_curvature
 from ppo_mpi.algorithms.augmented import augmented
 from ppo_mpi.algorithms.ppg import PhasicLearner, make_phasic_learner, policy_learning
 from ppo_mpi.config import TrainConfig
@@ -17,7 +18,7 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
 from ppo_mpi.learning.augmenting import make_augmenter
 from ppo_mpi.learning.collector import Actor, Collector
-from ppo_mpi.learning.learner import Learner
+from ppo_mpi.learning.learner import Learner, kind_of_gradients
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import (
     ObservationNormalizer,
@@ -116,6 +117,8 @@ def make_model(
     asked: str = config.job.precision
     if asked == "auto" and arithmetic:
         asked = arithmetic
+    if config.is_natural:  # curvature is made of small differences
+        asked = "float32"
     precision = choose_precision(asked, envs.obs_spec.has_images, device)
     torch.manual_seed(stream_seed(config.job.seed, "parameters"))
     model = ActorCritic(
@@ -265,6 +268,9 @@ def make_learner(
     comm.broadcast_module(model)  # collective
     augmenter = make_augmenter(config.augmentation, model.obs_spec, config.job.seed, device)
     algorithm = lookup("algorithm", ALGORITHMS, config.learning.algorithm)
+    if config.is_natural:
+        sums = kind_of_gradients(workers, resources.on_gpu)
+        algorithm = with_curvature(algorithm, model, config.acktr, sums)
     learner = Learner(
         model,
         augmented(algorithm, augmenter, config.augmentation),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings.acktr import AcktrConfig, check_natural
 from ppo_mpi.settings.atari import AtariConfig
 from ppo_mpi.settings.augmentation import AugmentationConfig
 from ppo_mpi.settings.checks import finite
@@ -39,6 +40,7 @@ class TrainConfig:
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
     ppg: PpgConfig = PpgConfig()
+    acktr: AcktrConfig = AcktrConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     rewards: RewardsConfig = RewardsConfig()
     job: RunConfig = RunConfig()
@@ -57,6 +59,11 @@ class TrainConfig:
     def is_phasic(self) -> bool:
         """Whether the policy learns in phases, by phasic policy gradient."""
         return self.learning.algorithm == "ppg"
+
+    @property
+    def is_natural(self) -> bool:
+        """Whether the policy follows the natural gradient, by ACKTR."""
+        return self.learning.algorithm == "acktr"
 
     @property
     def has_other_optimizers(self) -> bool:
@@ -89,6 +96,8 @@ class TrainConfig:
             unread.insert(0, (self.learning, ("adam_epsilon",), "optimizer=adam"))
         if not self.is_phasic:
             unread.insert(0, (self.ppg, tuple(vars(self.ppg)), "algorithm=ppg"))
+        if not self.is_natural:
+            unread.insert(0, (self.acktr, tuple(vars(self.acktr)), "algorithm=acktr"))
         for section, names, needed in unread:
             values = [(name, getattr(section, name)) for name in names]
             changed = [f"{n}={v}" for n, v in values if v != getattr(type(section), n)]
@@ -137,6 +146,8 @@ class TrainConfig:
                 "clip_gradients=parts needs policy and values of their own; use "
                 "shared_torso=false, or clip_gradients=whole"
             )
+        if self.is_natural:
+            check_natural(learning, self.network, self.job)
         self._check_sequences()
 
     def _check_sequences(self) -> None:

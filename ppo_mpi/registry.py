@@ -16,6 +16,7 @@ from ppo_mpi.settings import atari_names
 from ppo_mpi.settings.variant_names import PLAIN_NAMES, VARIANT_GAMES
 
 ALGORITHMS = {
+    "acktr": "ppo_mpi.algorithms.acktr:ACKTR",
     "a2c": "ppo_mpi.algorithms.a2c:A2C",
     "ppg": "ppo_mpi.algorithms.ppg:PPG",
     "ppo": "ppo_mpi.algorithms.ppo:PPO",

@@ -14,7 +14,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import CheckpointError
-from ppo_mpi.learning import adam, rmsprop
+from ppo_mpi.learning import adam, natural_gradient, rmsprop
 from ppo_mpi.learning.augmenting import transforms_for
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.rewards.base import RewardModel
@@ -70,12 +70,18 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         expected[stem] = _expected_optimizer(model)
     check_phase(config, envs.obs_spec, checkpoint)
     if checkpoint.tensors.get("optimizer"):  # older ones have none before the first step
-        expected["optimizer"] = _expected_optimizer(model, STATES[config.learning.optimizer_name])
+        name = config.learning.optimizer_name
+        expected["optimizer"] = (
+            natural_gradient.expected_tensors(model)
+            if name == "kfac"
+            else _expected_optimizer(model, STATES[name])
+        )
     _compare(whose, checkpoint, expected)
 
 
 SQUARES = (
-    "/exp_avg_sq", "/square_avg", "/variance", "/count", "/step", "_scale.variance", "_scale.count",
+    "/exp_avg_sq", "/square_avg", "/variance", "/count", "/step", "/steps", "/eigenvalues",
+    "_scale.variance", "_scale.count",
 )  # fmt: skip
 """How the names of tensors end that are nowhere below 0."""
 

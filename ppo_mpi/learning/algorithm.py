@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
+from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.learning.adam import Adam
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.optimizer import Optimizer
 from ppo_mpi.learning.rmsprop import RMSprop
-from ppo_mpi.learning.rollout import Minibatch
+from ppo_mpi.learning.rollout import Batch, Minibatch
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Distribution
 from ppo_mpi.settings.learning import LearningConfig
+
+if TYPE_CHECKING:
+    from ppo_mpi.learning.learner import Learner
 
 LossGradients = Callable[
     [ActorCritic, Minibatch, LearningConfig, float, float], tuple[list[Tensor], Tensor]
@@ -70,6 +74,37 @@ class Terms(Protocol):
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where in a job a minibatch is: what its random streams are keyed by."""
+
+    seed: int
+    """The job's."""
+    indices: tuple[int, ...]
+    """Whole-job indices of this rank's environments."""
+    iteration: int
+    """Counted from 0."""
+    epoch: int
+    """Counted from 0 within the iteration."""
+
+
+class BeforeStep(Protocol):
+    """Looks at a minibatch before the step on it."""
+
+    def __call__(
+        self, learner: Learner, batch: Batch, samples: Tensor, place: Place, comm: Communicator
+    ) -> None:
+        """Change what the optimizer knows. Collective.
+
+        Args:
+            learner: takes the step next.
+            batch: this rank's share.
+            samples: [N] int64, this rank's samples of the minibatch; may be empty.
+            place: where in the job.
+            comm: the job.
+        """
+
+
+@dataclass(frozen=True)
 class Algorithm:
     """What an algorithm adds to the loop."""
 
@@ -82,5 +117,9 @@ class Algorithm:
     autograd; for models that ``runs_directly``. None where only autograd knows them."""
     make_optimizer: Callable[[Named, LearningConfig, Collection[str]], Optimizer] = make_optimizer
     """Makes what changes the parameters by their gradients."""
+    before_step: BeforeStep | None = None
+    """What is done before each optimizer step; None for nothing."""
+    of_optimizer: Callable[[Any], dict[str, float]] | None = None
+    """What there is to tell of an optimizer after its steps; None for nothing."""
     terms: Terms | None = None
     """The loss behind the model; None where nobody adds terms of the model's outputs to it."""

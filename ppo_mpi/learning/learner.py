@@ -54,6 +54,8 @@ class Learner:
         self.augmenter = augmenter
         self.loss = algorithm.loss
         self.loss_gradients = algorithm.gradients
+        self.before_step = algorithm.before_step
+        self.of_optimizer = algorithm.of_optimizer
         self.config = config
         self.seed = seed
         self.microbatch_size = config.microbatch_size
@@ -85,10 +87,15 @@ def gradients_for(
 
     The arguments are those of ``Learner``; ``statistics`` ride behind the gradients.
     """
-    kind: type[FlatGradients] = DeviceGradients if on_device else FlatGradients
-    if workers is not None and workers.exact:
-        kind = ExactGradients
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     apart = {name for name, _ in named if name.startswith(OF_VALUES)}
     in_parts = config.clip_gradients == "parts"
+    kind = kind_of_gradients(workers, on_device)
     return kind(model, statistics, apart if in_parts else ()), named, apart
+
+
+def kind_of_gradients(workers: Workers | None, on_device: bool) -> type[FlatGradients]:
+    """Return what adds up over the job what workers find, or a device."""
+    if workers is not None and workers.exact:
+        return ExactGradients
+    return DeviceGradients if on_device else FlatGradients

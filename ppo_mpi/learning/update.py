@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import NonFiniteError
+from ppo_mpi.learning.algorithm import Place
 from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
 from ppo_mpi.learning.rollout import Batch, Minibatch, dealt, microbatches, pieces_of
@@ -75,6 +76,9 @@ def update(
             )
         rows = []
         for own in samples:
+            if learner.before_step is not None:
+                place = Place(learner.seed, indices, iteration, epoch)
+                learner.before_step(learner, epoch_batch, own, place, comm)  # collective
             rows.append(optimizer_step(learner, epoch_batch, own, now, comm))  # collective
         # While a GPU is still at work.
         samples = deal(epoch + 1) if epoch + 1 < config.num_epochs else []
@@ -84,6 +88,8 @@ def update(
         if metrics["approx_kl"] > most:
             break
     metrics["optimizer_steps"] = float(num_updates)
+    if learner.of_optimizer is not None:
+        metrics |= learner.of_optimizer(learner.optimizer)
     return metrics | (learner.augmenter.metrics() if learner.augmenter is not None else {})
 
 
@@ -196,13 +202,25 @@ def add_gradients(
             len(minibatch),
         )
 
-    if workers.exact:
-        own_samples = samples_by_environment(samples, batch.returns.shape[1], 0)
-        pieces = [piece for own in own_samples for piece in pieces_of(batch.rollout, own, size)]
-    else:
-        pieces = pieces_of(batch.rollout, samples, size)
-    for own, sums, num_samples in workers.map(term, pieces):
+    for own, sums, num_samples in workers.map(term, pieces_for(workers, batch, samples, size)):
         gradients.add_term(own, sums, num_samples)
+
+
+def pieces_for(
+    workers: Workers | None, batch: Batch, samples: Tensor, size: int
+) -> list[Tensor]:
+    """Return a minibatch's samples [N] in pieces that go through the network at once.
+
+    Args:
+        workers: exact ones take one environment's samples at a time.
+        batch: this rank's share.
+        samples: [N] int64, this rank's samples of the minibatch.
+        size: samples in a piece at most; 0 = no limit.
+    """
+    if workers is None or not workers.exact:
+        return pieces_of(batch.rollout, samples, size)
+    own_samples = samples_by_environment(samples, batch.returns.shape[1], 0)
+    return [piece for own in own_samples for piece in pieces_of(batch.rollout, own, size)]
 
 
 def sent(samples: list[Tensor], device: torch.device) -> list[Tensor]:

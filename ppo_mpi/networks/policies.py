@@ -118,6 +118,15 @@ class PolicyKind(nn.Module):
         )
         return actions.index_copy(1, self.is_real, bounded)
 
+    def own_fisher(self, own: Tensor) -> Tensor:
+        """Return the Fisher information [R] of the policy's own parameter [R]; it is diagonal.
+
+        It is 2 for the logarithm of a normal deviation, squashed or not, whatever is observed, and
+        for what is behind the logarithm the slope squared as much.
+        """
+        slope = self._deviations(own)[1]
+        return torch.full_like(own, 2.0) if slope is None else 2 * slope**2
+
     def _deviations(self, own: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return log_std [R], and its derivative by the parameter unless that is 1."""
         if self._function == "softplus":

@@ -15,9 +15,9 @@ from ppo_mpi.settings.checks import (
     within,
 )
 
-OPTIMIZERS = {"a2c": "rmsprop"}
+OPTIMIZERS = {"a2c": "rmsprop", "acktr": "kfac"}
 """Algorithm -> the optimizer that it was published with, where that is not Adam."""
-ONE_STEP = ("a2c",)
+ONE_STEP = ("a2c", "acktr")
 """Algorithms whose policy gradient is that of the policy that collected the rollout: they take one
 step on all of it."""
 _OF_SEVERAL_STEPS = (
@@ -29,8 +29,9 @@ _OF_SEVERAL_STEPS = (
 class LearningConfig:
     """The algorithm and its numbers."""
 
-    algorithm: Literal["ppo", "ppg", "a2c"] = "ppo"
-    """Algorithm: ppo, ppg (phasic policy gradient), or a2c (advantage actor-critic)."""
+    algorithm: Literal["ppo", "ppg", "a2c", "acktr"] = "ppo"
+    """Algorithm: ppo, ppg (phasic policy gradient), a2c (advantage actor-critic), or acktr (its
+    natural gradient)."""
     rollout_timesteps: int = 16_384
     """Timesteps of one iteration, over all environments: num_envs times the rollout's steps
     (published easy: 64 x 256)."""
