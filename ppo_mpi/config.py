@@ -18,6 +18,7 @@ from ppo_mpi.settings.augmentation import AugmentationConfig
 from ppo_mpi.settings.checks import finite
 from ppo_mpi.settings.corruption import CorruptionConfig
 from ppo_mpi.settings.environment import EnvironmentConfig
+from ppo_mpi.settings.imitation import ImitationConfig
 from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
@@ -41,6 +42,7 @@ class TrainConfig:
     ppg: PpgConfig = PpgConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     rewards: RewardsConfig = RewardsConfig()
+    imitation: ImitationConfig = ImitationConfig()
     job: RunConfig = RunConfig()
 
     @property
@@ -78,6 +80,8 @@ class TrainConfig:
         unread: list[tuple[object, tuple[str, ...], str]] = [
             (self.augmentation, *rest) for rest in self.augmentation.unread()
         ]
+        model = self.rewards.reward_model
+        unread += [(self.imitation, *rest) for rest in self.imitation.unread(model)]
         if not self.is_phasic:
             unread.insert(0, (self.ppg, tuple(vars(self.ppg)), "algorithm=ppg"))
         for section, names, needed in unread:
@@ -128,6 +132,7 @@ class TrainConfig:
                 "clip_gradients=parts needs policy and values of their own; use "
                 "shared_torso=false, or clip_gradients=whole"
             )
+        self.imitation.check_use(self.network.recurrent)
         self._check_sequences()
 
     def _check_sequences(self) -> None:
