@@ -79,7 +79,8 @@ def run_program(argv: Sequence[str]) -> int:
         for note in command.notes:
             print(f"ppo_mpi: note: {note}", file=sys.stderr, flush=True)
     silence_libraries()
-    if command.mode in ("train", "evaluate"):
+    has_trajectories = command.mode == "record" and command.config.trajectories
+    if command.mode in ("train", "evaluate") or has_trajectories:
         return _run_on_all_ranks(command)
     if command.mode == "doctor" and launched_rank(os.environ) is not None:
         return _examine_ranks(command, is_first)
@@ -133,7 +134,7 @@ def redirect_output(path: Path) -> None:
 
 
 def _run_on_all_ranks(command: Command) -> int:
-    """Run train or evaluate as one of the launcher's ranks; end the whole job if it fails."""
+    """Run a mode as one of the launcher's ranks; end the whole job if it fails."""
     console = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
     comm: Communicator | None = None
     watchdog: Watchdog | None = None
@@ -159,11 +160,11 @@ def _run_on_all_ranks(command: Command) -> int:
         watchdog.start()
         if comm.local_rank == 0 and comm.world_size > 1:
             clean_leftovers()
-        if command.mode == "evaluate":
+        if not is_training:
             restore_handlers()
-            from ppo_mpi.modes.evaluate import evaluate_command
+            from ppo_mpi.modes.together import run_together
 
-            return evaluate_command(command.config, comm)  # collective
+            return run_together(command.mode, command.config, comm)  # collective
         if command.dry_run:
             restore_handlers()
             from ppo_mpi.modes.dry_run import dry_run_command

@@ -18,6 +18,7 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
 from ppo_mpi.learning.augmenting import make_augmenter
 from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.experts import Expert, load_expert
 from ppo_mpi.learning.learner import Learner, kind_of_gradients
 from ppo_mpi.learning.microbatch import choose_microbatch_size
 from ppo_mpi.learning.normalizers import (
@@ -33,6 +34,7 @@ from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.learner import RewardLearner
 from ppo_mpi.rewards.making import make_reward_learner
 from ppo_mpi.seeding import stream_seed
+from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.stepping import Resources, make_actor, make_parts
 from ppo_mpi.storage.logger import EpisodeRecord
 from ppo_mpi.suites import make_envs
@@ -57,6 +59,8 @@ class Progress:
     """What was measured to be fastest, or asked for; likewise. 0 = a rank's share at once."""
     phase_rollouts: int = 0
     """Rollouts that the next auxiliary phase already has, in a snapshot."""
+    expert: str = ""
+    """Identity of the expert's data that the run learns from; empty if there are none."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Run:
     """Curiosity; None if the environment's rewards are all."""
     phasic: PhasicLearner | None = None
     """Phasic policy gradient's phases; None for other algorithms."""
+    expert: Expert | None = None
+    """Whom the run imitates; None if nobody, or no more."""
 
     @property
     def model(self) -> ActorCritic:
@@ -143,6 +149,13 @@ def make_observation_normalizer(config: TrainConfig, envs: VecEnvs) -> Observati
     if spec.parts:
         return PackedNormalizer(spec, clip, only_clips)
     return ObservationNormalizer(spec.shape, clip, only_clips)
+
+
+def make_reward_normalizer(learning: LearningConfig, num_envs: int) -> RewardNormalizer | None:
+    """Make the normalizer of this rank's rewards; None if the run has none."""
+    if not learning.normalize_rewards:
+        return None
+    return RewardNormalizer(num_envs, learning.reward_discount, learning.reward_clip)
 
 
 SMALL_NETWORK = 100_000
@@ -213,6 +226,7 @@ def build_run(
     indices = comm.shard(config.environment.num_envs)
     envs = make_parts(config, indices, False, resources, comm.heart)
     normalizer = make_observation_normalizer(config, envs)
+    expert = find_expert(config, envs, comm, chosen or {})  # collective
     learner = make_learner(config, envs, comm, chosen or {}, resources)  # collective
     actor = make_actor(envs, learner, "train", comm.heart, normalizer, resources)
     test_actor = None
@@ -223,27 +237,48 @@ def build_run(
         check_same_spaces(f"test_env={tested}", test_envs, config.environment.env, envs)
         test_actor = make_actor(test_envs, learner, "test", comm.heart, normalizer, resources)
     learning = config.learning
-    rewarder = make_reward_learner(config, envs, learner, comm, resources.on_gpu)  # collective
+    rewarder = make_reward_learner(
+        config, envs, learner, comm, resources.on_gpu, expert, normalizer
+    )  # collective
     return Run(
         learner=learner,
         collector=Collector(
             actor, config.rollout_steps, rewarder is not None, learning.sequence_steps
         ),
         test_actor=test_actor,
-        reward_normalizer=RewardNormalizer(
-            len(envs.indices), learning.reward_discount, learning.reward_clip
-        )
-        if learning.normalize_rewards
-        else None,
+        reward_normalizer=make_reward_normalizer(learning, len(envs.indices)),
         observation_normalizer=normalizer,
         progress=Progress(
             arithmetic=str(learner.model.precision).removeprefix("torch."),
             microbatch_size=learner.microbatch_size,
+            expert=expert.identity if expert else str((chosen or {}).get("expert", "")),
         ),
         rewarder=rewarder,
         rewards_seen=RewardRange() if learning.bootstrap_clip_dynamic else None,
         phasic=make_phasic_learner(config, learner, envs.indices),
+        expert=expert,
     )
+
+
+def find_expert(
+    config: TrainConfig, envs: VecEnvs, comm: Communicator, chosen: Mapping[str, Any]
+) -> Expert | None:
+    """Read the data of whom the run imitates; None if it does not, or no more. Collective.
+
+    Arguments are those of ``build_run``.
+
+    Raises:
+        ConfigError: they cannot be read or do not fit, or have changed since the run began.
+    """
+    imitation = config.imitation
+    begins = not chosen.get("iteration")  # cloning comes before the first one
+    clones = bool(imitation.cloning_epochs and begins)
+    if config.rewards.reward_model != "gail" and not clones:
+        return None
+    imitation.check_given("cloning_epochs" if clones else "reward_model=gail")
+    expected = str(chosen.get("expert", ""))
+    seed, spec = config.job.seed, envs.obs_spec
+    return load_expert(imitation, seed, spec, envs.action_spec, comm, expected)  # collective
 
 
 def make_learner(

@@ -31,9 +31,9 @@ from ppo_mpi.mode_config import (
     LaunchConfig,
     PlayConfig,
     PresetsConfig,
-    RecordConfig,
 )
 from ppo_mpi.settings.experiment import ExperimentConfig
+from ppo_mpi.settings.record import RecordConfig
 
 PROGRAM = "python -m ppo_mpi"
 SHELLS = ("bash", "zsh", "tcsh")
@@ -68,7 +68,7 @@ class Mode:
 MODES = {
     "train": Mode(TrainConfig, "train an agent, or go on with a run", "env"),
     "play": Mode(PlayConfig, "watch a trained agent, or play yourself", "run"),
-    "record": Mode(RecordConfig, "write a video of a trained agent", "run"),
+    "record": Mode(RecordConfig, "write a video of a trained agent, or its trajectories", "run"),
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
     "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
     "experiment": Mode(ExperimentConfig, "train, evaluate and draw many runs", "name"),

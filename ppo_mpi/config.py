@@ -19,6 +19,7 @@ from ppo_mpi.settings.augmentation import AugmentationConfig
 from ppo_mpi.settings.checks import finite
 from ppo_mpi.settings.corruption import CorruptionConfig
 from ppo_mpi.settings.environment import EnvironmentConfig
+from ppo_mpi.settings.imitation import ImitationConfig
 from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
@@ -43,6 +44,7 @@ class TrainConfig:
     acktr: AcktrConfig = AcktrConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     rewards: RewardsConfig = RewardsConfig()
+    imitation: ImitationConfig = ImitationConfig()
     job: RunConfig = RunConfig()
 
     @property
@@ -94,6 +96,8 @@ class TrainConfig:
         ]
         if self.learning.optimizer_name != "adam" and not self.has_other_optimizers:
             unread.insert(0, (self.learning, ("adam_epsilon",), "optimizer=adam"))
+        model = self.rewards.reward_model
+        unread += [(self.imitation, *rest) for rest in self.imitation.unread(model)]
         if not self.is_phasic:
             unread.insert(0, (self.ppg, tuple(vars(self.ppg)), "algorithm=ppg"))
         if not self.is_natural:
@@ -148,6 +152,7 @@ class TrainConfig:
             )
         if self.is_natural:
             check_natural(learning, self.network, self.job)
+        self.imitation.check_use(self.network.recurrent)
         self._check_sequences()
 
     def _check_sequences(self) -> None:

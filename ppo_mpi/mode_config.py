@@ -1,4 +1,4 @@
-"""The settings of the modes beside training: evaluate, record and play.
+"""The settings of the modes beside training: evaluate, play and others.
 
 What the agent is, and which environment it knows, stands in the run's checkpoint; here is only
 what may be chosen anew each time it is looked at.
@@ -12,7 +12,7 @@ from typing import Literal
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import within
 from ppo_mpi.settings.corruption import Corruption
-from ppo_mpi.settings.level_sets import level_set
+from ppo_mpi.settings.level_sets import check_levels
 
 
 @dataclass(frozen=True)
@@ -94,85 +94,6 @@ class EvaluateConfig:
                 f"num_envs={self.num_envs} is fewer than world_size={world_size}; "
                 f"use num_envs={world_size} or more, or launch {self.num_envs} ranks"
             )
-
-
-@dataclass(frozen=True)
-class RecordConfig:
-    """What goes into a video of a trained agent."""
-
-    run: str = ""
-    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
-    empty takes the newest run."""
-    env: str = ""
-    """The environment to be in, of those that the run learned together (empty: the first), or
-    another one with the same observations and actions. Where it is code of your own, naming it
-    says that you trust it."""
-    env_kwargs: tuple[str, ...] = ()
-    """The run's arguments of its environment, where they are more than numbers and plain words."""
-    corruption: Corruption | Literal[""] = ""
-    """What spoils the pictures that the agent sees; empty = what the run has."""
-    corruption_severity: int = 1
-    """How strong, 1 to 5; without meaning where corruption is empty."""
-    episodes: int = 1
-    """Episodes to record in each place of the grid."""
-    seconds: float = 0.0
-    """Length of the video in seconds, instead of a number of episodes; 0 = by episodes."""
-    format: Literal["mp4", "gif", "both"] = "mp4"
-    """mp4 (H.264, plays in a browser), gif, or both."""
-    grid: str = ""
-    """Several agents in one picture, ROWSxCOLUMNS such as 4x4; empty shows one."""
-    agent_view: bool = False
-    """Whether the picture that the agent sees (64 x 64 in Procgen) stands beside the human view."""
-    saliency: bool = False
-    """Whether a picture of what the value depends on stands beside the human view: blue where more
-    light raises the value, red where it lowers it."""
-    values: bool = False
-    """Whether the value's curve stands below the picture; observations, values and actions then
-    also go to a file .npz beside the video."""
-    caption: bool = False
-    """Whether return so far and level stand below the picture."""
-    fps: int = 15
-    """Environment steps shown per second."""
-    size: int = 0
-    """Height of one agent's picture in pixels, even; 0 = as the environment draws it (Procgen
-    512)."""
-    levels: str = "train"
-    """Levels to play: train (those of the run's training set), test (those outside it), A:B
-    (levels A to B-1), A-B (levels A to B), or a list such as 3,7,12."""
-    greedy: bool = False
-    """Whether the most probable action is taken (true) or one drawn from the policy (false)."""
-    seed: int = 1_000_003
-    """Seed of the episodes and of the drawn actions, >= 0; the same seed gives the same video."""
-    output: str = ""
-    """File or folder of the video; empty writes to asset_dir/<run>/."""
-    asset_dir: str = "assets"
-    """Folder of videos."""
-    checkpoint_dir: str = "checkpoints"
-    """Folder of the runs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device of the network; auto takes a GPU where there is one."""
-    threads: int = 0
-    """Processor threads; 0 = all cores."""
-
-    def validate(self, world_size: int = 1) -> None:
-        """Check what can be checked before the run is opened.
-
-        Raises:
-            ConfigError: a value is out of its range.
-        """
-        within(1, 5, corruption_severity=self.corruption_severity)
-        check_levels(self.levels, allow_both=False)
-        grid_shape(self.grid)
-        _at_least(1, episodes=self.episodes, fps=self.fps)
-        _at_least(
-            0,
-            seconds=self.seconds,
-            seed=self.seed,
-            size=self.size,
-            threads=self.threads,
-        )
-        if self.size % 2:
-            raise ConfigError(f"size={self.size} must be even (H.264); use {self.size + 1}")
 
 
 @dataclass(frozen=True)
@@ -298,38 +219,6 @@ class LaunchConfig:
         _at_least(0, ranks=self.ranks, max_restarts=self.max_restarts)
         _at_least(0, grace_seconds=self.grace_seconds, restart_delay=self.restart_delay)
         _at_least(1, min_ranks=self.min_ranks)
-
-
-def check_levels(levels: str, allow_both: bool) -> None:
-    """Check that ``levels`` is train, test, both (where allowed), a range, or a list of levels.
-
-    Raises:
-        ConfigError: it is none of these, or has an empty range.
-    """
-    if levels in {"train", "test"} or (allow_both and levels == "both"):
-        return
-    parts = [level_set(part) for part in levels.split(",")]
-    words = "train, test, both" if allow_both else "train, test"
-    if None in parts:
-        raise ConfigError(
-            f"levels={levels!r} is not known; use {words}, A:B, A-B, or a list such as 3,7,12"
-        )
-    if not all(parts):
-        raise ConfigError(f"levels={levels} is empty; use A:B with A smaller than B")
-
-
-def grid_shape(grid: str) -> tuple[int, int]:
-    """Return (rows, columns) of ``"4x4"``; the empty string is (1, 1).
-
-    Raises:
-        ConfigError: it is not of that form, or one of the two is 0.
-    """
-    if not grid:
-        return 1, 1
-    rows, cross, columns = grid.lower().partition("x")
-    if not (cross and rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
-        raise ConfigError(f"grid={grid!r} is not ROWSxCOLUMNS; use for example 4x4")
-    return int(rows), int(columns)
 
 
 def _at_least(low: int, **values: float) -> None:

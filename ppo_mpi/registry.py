@@ -29,6 +29,7 @@ NETWORKS = {
     "split": "ppo_mpi.networks.split:make_torso",
 }
 REWARD_MODELS = {
+    "gail": "ppo_mpi.rewards.gail:Gail",
     "icm": "ppo_mpi.rewards.icm:Icm",
     "rnd": "ppo_mpi.rewards.rnd:Rnd",
 }

@@ -235,6 +235,8 @@ def settings_lines(config: TrainConfig) -> list[str]:
         if name == "rewards" and config.rewards.reward_model == "none":
             lines.append("rewards: reward_model=none")
             continue
+        if name == "imitation" and not config.imitation.expert_data:
+            continue
         words = " ".join(f"{key}={_shown(value)}" for key, value in vars(section).items())
         lines += textwrap.wrap(f"{name}: {words}", 100, subsequent_indent="  ")
     return lines

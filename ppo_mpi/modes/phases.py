@@ -73,7 +73,7 @@ def learn_beside(
         comm: the job.
     """
     metrics: dict[str, float] = {}
-    if run.rewarder is not None:
+    if run.rewarder is not None and not run.rewarder.learns_first:
         iteration = run.progress.iteration
         metrics = run.rewarder.learn(rollout, iteration, learning_rate, comm)  # collective
     if run.observation_normalizer is not None:
@@ -102,11 +102,15 @@ def prepare_batch(
     Returns:
         this rank's share, and metrics of rewards and values, the same on every rank.
     """
-    rewards, share = config.rewards, config.share_done(run.progress.iteration)
+    iteration, learned = run.progress.iteration, {}
+    if run.rewarder is not None and run.rewarder.learns_first:
+        learned = run.rewarder.learn(rollout, iteration, now.learning_rate, comm)  # collective
+    rewards, share = config.rewards, config.share_done(iteration)
     weight = value_at(rewards.intrinsic_weight, rewards.intrinsic_weight_schedule, share)
     intrinsic, metrics = intrinsic_rewards(
         run.rewarder, rollout, weight, continue_episodes, comm
     )  # collective
+    metrics |= learned
     if run.reward_normalizer is not None and not continue_episodes:
         run.reward_normalizer.begin_episodes()
     batch = make_batch(

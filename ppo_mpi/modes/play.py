@@ -15,7 +15,7 @@ import numpy as np
 
 from ppo_mpi.agent import Agent
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import PlayConfig, RecordConfig
+from ppo_mpi.mode_config import PlayConfig
 from ppo_mpi.modes.drawing import resize
 from ppo_mpi.modes.playback import (
     HOLD_SECONDS,
@@ -29,6 +29,7 @@ from ppo_mpi.modes.playback import (
 from ppo_mpi.modes.record import record
 from ppo_mpi.modes.viewers import TerminalViewer, Viewer, WindowViewer, window_problem
 from ppo_mpi.registry import split_env_name
+from ppo_mpi.settings.record import RecordConfig
 
 PROCGEN_COMBOS: tuple[frozenset[str], ...] = tuple(
     frozenset(combo.split())

@@ -17,10 +17,11 @@ from ppo_mpi.agent import Agent, load_agent
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import PlayConfig, RecordConfig
+from ppo_mpi.mode_config import PlayConfig
 from ppo_mpi.modes.acting import act_in_rows
 from ppo_mpi.modes.drawing import as_picture
 from ppo_mpi.registry import split_env_name, task_names
+from ppo_mpi.settings.record import RecordConfig
 
 HOLD_SECONDS = 0.6
 """How long the last picture of an episode stands still, with the final return in the caption."""

@@ -16,7 +16,6 @@ import numpy as np
 
 from ppo_mpi.agent import Agent
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import RecordConfig, grid_shape
 from ppo_mpi.modes.drawing import below, beside, caption, grid, resize
 from ppo_mpi.modes.insight import Insight, Observer
 from ppo_mpi.modes.playback import (
@@ -29,6 +28,7 @@ from ppo_mpi.modes.playback import (
     signals_unwind,
 )
 from ppo_mpi.modes.saliency import saliency_picture, value_curve
+from ppo_mpi.settings.record import RecordConfig, grid_shape
 from ppo_mpi.storage.video import Video, VideoFormat, VideoWriter, free_path
 
 _SUFFIXES = {".mp4": "mp4", ".gif": "gif"}

@@ -25,6 +25,7 @@ from ppo_mpi.learning.episodes import gather_episodes
 from ppo_mpi.learning.scheduled import scheduled
 from ppo_mpi.learning.schedules import continues_episodes
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
+from ppo_mpi.modes.cloning import begin_imitation
 from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
 from ppo_mpi.modes.filming import start_filming
@@ -63,13 +64,12 @@ def train_command(
     keep_big_blocks()
     threads = set_threads(config.job.threads, comm.node_affinities, comm.local_rank)
     opening = open_run(config, given, comm)  # collective
-    config = opening.config
+    config, checkpoint = opening.config, opening.checkpoint
     if opening.finished:
         close_finished(opening, comm)  # collective
         say_finished(opening, comm)
         opening.lock.release()
         return 0
-    checkpoint = opening.checkpoint
     run = build_run(config, comm, checkpoint.state if checkpoint else None)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
     comm.heart.folder = new_records(opening.run_dir, comm.rank)
@@ -78,6 +78,7 @@ def train_command(
     if checkpoint is not None:
         announce_resume(checkpoint.path, run, restore(run, checkpoint, comm), logger)  # collective
     announce(run, config, comm, threads, logger)
+    begin_imitation(run, config, logger, comm)  # collective
     start_filming(run, config, opening.run_dir, logger)
     kept = keep(run, logger, comm) if comm.survives_losses else None  # collective
     try:

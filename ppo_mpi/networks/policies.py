@@ -33,6 +33,9 @@ from ppo_mpi.networks.distributions import (
 from ppo_mpi.networks.squashed import SquashedGaussian, gauss_hermite
 from ppo_mpi.settings.network import NetworkConfig
 
+MOST_SQUASHED = 0.999
+"""Largest tanh that an action of others is taken for: what lies beyond would outweigh the rest."""
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -126,6 +129,17 @@ class PolicyKind(nn.Module):
         """
         slope = self._deviations(own)[1]
         return torch.full_like(own, 2.0) if slope is None else 2 * slope**2
+
+    def from_suite(self, actions: Tensor) -> Tensor:
+        """Return actions [N, ...] as they are stored, for those that a suite takes.
+
+        A number at a bound stands for one just within it, as no finite one is squashed onto it.
+        """
+        if not self._squashes:
+            return actions
+        place = (actions[:, self.is_real] - self.low) / self.half_width - 1
+        inside = place.clamp(-MOST_SQUASHED, MOST_SQUASHED)
+        return actions.index_copy(1, self.is_real, inside.atanh())
 
     def _deviations(self, own: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return log_std [R], and its derivative by the parameter unless that is 1."""

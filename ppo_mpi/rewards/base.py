@@ -43,6 +43,8 @@ class RewardModel(nn.Module, ABC):
     """Whether its rewards are usually divided by the running deviation of their return."""
     update_proportion: float = 1.0
     """Share of the samples from which it learns, drawn anew for every epoch."""
+    imitates: bool = False
+    """Whether it learns from an expert too, and is made with the settings of imitation."""
 
     @abstractmethod
     def rewards(self, transitions: Transitions) -> Tensor:

@@ -30,6 +30,9 @@ from ppo_mpi.settings.rewards import RewardsConfig
 class RewardLearner:
     """A reward model, its optimizer, and the intrinsic returns of the running episodes."""
 
+    learns_first = False
+    """Whether the model learns from a rollout before it gives its rewards."""
+
     def __init__(
         self,
         model: RewardModel,
@@ -96,7 +99,7 @@ class RewardLearner:
         """
         self.model.observe(rollout.obs, comm)  # collective
         assert rollout.following is not None, "the collector keeps what followed"
-        known = rollout.following.known
+        known = self._known(rollout)
         samples = known.flatten().nonzero()[:, 0]
         pieces = self._pieces(samples)
         rewards = torch.zeros(known.numel())
@@ -194,6 +197,11 @@ class RewardLearner:
             return self.gradients.read(rows)
         finally:
             comm.heart.waiting_for = ""
+
+    def _known(self, rollout: Rollout) -> Tensor:
+        """Return of which steps there is a reward, [T, B] bool."""
+        assert rollout.following is not None, "the collector keeps what followed"
+        return rollout.following.known
 
     def _kept(self, rollout: Rollout, iteration: int, epoch: int) -> Tensor:
         """Return of which samples the model learns in this epoch, [T * B] bool."""

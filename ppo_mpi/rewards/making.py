@@ -8,10 +8,13 @@ import torch
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.learning.experts import Expert
 from ppo_mpi.learning.learner import Learner
+from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.rollout import Rollout
 from ppo_mpi.registry import REWARD_MODELS, lookup
 from ppo_mpi.rewards.base import RewardModel
+from ppo_mpi.rewards.gail_learner import GailLearner
 from ppo_mpi.rewards.learner import RewardLearner
 from ppo_mpi.seeding import stream_seed
 
@@ -27,12 +30,19 @@ def make_reward_model(config: TrainConfig, envs: VecEnvs) -> RewardModel | None:
         return None
     torch.manual_seed(stream_seed(config.job.seed, "reward model"))
     make = lookup("reward model", REWARD_MODELS, name)
-    model: RewardModel = make(envs.obs_spec, envs.action_spec, config.rewards)
+    more = (config.imitation,) if make.imitates else ()
+    model: RewardModel = make(envs.obs_spec, envs.action_spec, config.rewards, *more)
     return model
 
 
 def make_reward_learner(
-    config: TrainConfig, envs: VecEnvs, learner: Learner, comm: Communicator, on_device: bool
+    config: TrainConfig,
+    envs: VecEnvs,
+    learner: Learner,
+    comm: Communicator,
+    on_device: bool,
+    expert: Expert | None = None,
+    normalizer: ObservationNormalizer | None = None,
 ) -> RewardLearner | None:
     """Make reward model and optimizer, the same on all ranks; None if the run has none. Collective.
 
@@ -42,13 +52,16 @@ def make_reward_learner(
         learner: of the policy; its device, threads and size of microbatches are used.
         comm: the job.
         on_device: whether an epoch's numbers stay where the model is until its end.
+        expert: whom the model imitates, if it does.
+        normalizer: of observation vectors, through which the expert's are seen.
     """
     model = make_reward_model(config, envs)
     if model is None:
         return None
     model.to(next(learner.model.parameters()).device)
     comm.broadcast_module(model)  # collective
-    return RewardLearner(
+    kind = GailLearner if model.imitates else RewardLearner
+    rewarder = kind(
         model,
         envs.indices,
         config.rewards,
@@ -59,6 +72,10 @@ def make_reward_learner(
         on_device,
         learner.model.policy.for_suite,
     )
+    if isinstance(rewarder, GailLearner):
+        assert expert is not None, "its data have been read"
+        rewarder.attach(expert, config.imitation, normalizer)
+    return rewarder
 
 
 def intrinsic_rewards(

@@ -12,9 +12,10 @@ from ppo_mpi.settings.checks import at_least, positive, schedules, within
 class RewardsConfig:
     """Rewards that a model of its own gives, and how it learns; without one all else is ignored."""
 
-    reward_model: Literal["none", "icm", "rnd"] = "none"
+    reward_model: Literal["none", "icm", "rnd", "gail"] = "none"
     """Curiosity: intrinsic rewards by the error of a forward model (icm, arXiv:1705.05363) or of
-    a distilled random network (rnd, arXiv:1810.12894); none for rewards of the environment only."""
+    a distilled random network (rnd, arXiv:1810.12894); or imitation of expert_data (gail,
+    arXiv:1606.03476); none for rewards of the environment only."""
     extrinsic_weight: float = 1.0
     """Factor on the environment's rewards, once they are normalized and clipped; only with a
     reward model."""

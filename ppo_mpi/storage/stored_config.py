@@ -41,6 +41,8 @@ LARGEST = {
     "rnd_output_size": 10**6,
     "rnd_predictor_sizes": 10**6,
     "reward_epochs": 10**6,
+    "discriminator_hidden_sizes": 10**6,
+    **dict.fromkeys(("gail_epochs", "gail_first_epochs", "cloning_epochs"), 10**6),
     "ucb_window": 10**6,
     "policy_iterations": 10**6,
     "value_epochs": 10**6,

@@ -43,6 +43,7 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "arithmetic": (lambda value: value in ("float32", "bfloat16"), "float32 or bfloat16"),
         "microbatch_size": (_is_count, "a count"),
         "phase_rollouts": (_is_count, "a count"),
+        "expert": (_is_identity, "a SHA-256, or nothing"),
     }
     games = _keys_of_games(config)
     if games:
@@ -85,6 +86,10 @@ def _wrong(checkpoint: Checkpoint, name: str, expected: str) -> CheckpointError:
         f"the checkpoint {checkpoint.path} has {name}={found} instead of {expected}; use a "
         "checkpoint that was written by ppo_mpi"
     )
+
+
+def _is_identity(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"([0-9a-f]{64})?", value) is not None
 
 
 def _is_count(value: Any) -> bool:

@@ -73,6 +73,7 @@ OWN_FILES = {
         *("modes/viewers.py", "envs/atari*.py", "envs/corruption*.py", "envs/wrappers.py"),
         "envs/procgen_sprites.py",
     ),
+    "minari": ("storage/minari_data.py",),
     "imageio_ffmpeg": (),  # its import fails beside a new setuptools; its program is found by path
 }
 

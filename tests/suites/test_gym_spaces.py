@@ -29,9 +29,9 @@ from ppo_mpi.envs.gym_control import make_envs
 from ppo_mpi.envs.gym_spaces import action_spec, flat_observation, gym_actions, observation_spec
 from ppo_mpi.envs.spaces import ObservationPart
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import RecordConfig
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.record import record
+from ppo_mpi.settings.record import RecordConfig
 
 INF = np.inf
 SHIFTED = spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[10, 20], [30, -5]])

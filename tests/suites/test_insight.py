@@ -15,8 +15,8 @@ from ppo_mpi.agent import Agent
 from ppo_mpi.build import make_model
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import RecordConfig
 from ppo_mpi.modes.record import record
+from ppo_mpi.settings.record import RecordConfig
 from ppo_mpi.suites import make_envs
 
 

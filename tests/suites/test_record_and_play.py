@@ -18,11 +18,11 @@ import pytest
 
 from ppo_mpi.agent import load_agent
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.mode_config import RecordConfig
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.playback import Player, advance
 from ppo_mpi.modes.record import record
 from ppo_mpi.modes.viewers import ENTER_SCREEN, LEAVE_SCREEN
+from ppo_mpi.settings.record import RecordConfig
 from ppo_mpi.storage.video import find_ffmpeg
 
 pytest.importorskip("gymnasium")

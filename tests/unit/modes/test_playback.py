@@ -13,7 +13,6 @@ import pytest
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.base import Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import RecordConfig
 from ppo_mpi.modes.drawing import PAPER
 from ppo_mpi.modes.playback import (
     Player,
@@ -25,6 +24,7 @@ from ppo_mpi.modes.playback import (
 )
 from ppo_mpi.modes.record import output_paths, picture
 from ppo_mpi.seeding import generator, stream_seed
+from ppo_mpi.settings.record import RecordConfig
 
 
 class ClockEnvs(VecEnvs):
