@@ -7,6 +7,7 @@ alone, and a typing error is answered before anything slow is imported.
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import os
 import signal
 import sys
@@ -27,6 +28,16 @@ STORAGE_FAILED = 74
 """Exit status when the file system failed; starting again may help (EX_IOERR)."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C in a mode that has nothing to save."""
+
+ALONE = {
+    "doctor": "ppo_mpi.modes.doctor:doctor_command",
+    "envs": "ppo_mpi.modes.envs:envs_command",
+    "play": "ppo_mpi.modes.play:play_command",
+    "presets": "ppo_mpi.modes.presets:presets_command",
+    "record": "ppo_mpi.modes.record:record_command",
+    "sweep": "ppo_mpi.sweeps.command:sweep_command",
+}
+"""Mode of one process -> what does it, given its settings; imported on use."""
 
 # How long other ranks wait before they report an error: if it is common to all, rank 0 has
 # reported it and ended the job by then, and it is printed once.
@@ -231,14 +242,6 @@ def _run_alone(command: Command) -> int:
         from ppo_mpi.distributed.signals import restore_handlers
 
         restore_handlers()
-        if command.mode == "record":
-            from ppo_mpi.modes.record import record_command
-
-            return record_command(command.config)
-        if command.mode == "play":
-            from ppo_mpi.modes.play import play_command
-
-            return play_command(command.config)
         if command.mode == "launch":
             from ppo_mpi.modes.launch import launch_command
 
@@ -248,17 +251,9 @@ def _run_alone(command: Command) -> int:
             from ppo_mpi.experiments.runner import experiment_command
 
             return experiment_command(command.config, command.words)
-        if command.mode == "presets":
-            from ppo_mpi.modes.presets import presets_command
-
-            return presets_command(command.config)
-        if command.mode == "envs":
-            from ppo_mpi.modes.envs import envs_command
-
-            return envs_command(command.config)
-        from ppo_mpi.modes.doctor import doctor_command
-
-        return doctor_command(command.config)
+        module, function = ALONE[command.mode].split(":")
+        status: int = getattr(importlib.import_module(module), function)(command.config)
+        return status
     except BaseException as error:
         return _fail(error, None, sys.stderr)
 

@@ -34,6 +34,7 @@ from ppo_mpi.mode_config import (
 )
 from ppo_mpi.settings.experiment import ExperimentConfig
 from ppo_mpi.settings.record import RecordConfig
+from ppo_mpi.settings.sweep import SweepConfig
 
 PROGRAM = "python -m ppo_mpi"
 SHELLS = ("bash", "zsh", "tcsh")
@@ -72,6 +73,7 @@ MODES = {
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
     "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
     "experiment": Mode(ExperimentConfig, "train, evaluate and draw many runs", "name"),
+    "sweep": Mode(SweepConfig, "search for settings: a grid, at random, or by Optuna", "file"),
     "presets": Mode(PresetsConfig, "list the published settings, or print one", "name"),
     "envs": Mode(EnvsConfig, "list the environments, and how to get what is missing", "family"),
     "doctor": Mode(DoctorConfig, "check the installation and say what to do"),

@@ -73,14 +73,19 @@ def read_yaml(text: str, source: str, known: Mapping[str, Field]) -> dict[str, S
         ConfigError: it is no YAML, no mapping, or sets a field that does not exist, or sets one
             twice.
     """
-    root = _compose(text, source)
+    root = compose(text, source)
     found: dict[str, Sourced] = {}
     if root is not None:
-        _read_mapping(root, source, "", known, found)
+        read_mapping(root, source, "", known, found)
     return found
 
 
-def _compose(text: str, source: str) -> yaml.Node | None:
+def compose(text: str, source: str) -> yaml.Node | None:
+    """Return a YAML text's outermost node, every value still a text; None of an empty one.
+
+    Raises:
+        ConfigError: it is no YAML; the message begins with ``source`` and the line.
+    """
     try:
         root: yaml.Node | None = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
@@ -91,13 +96,25 @@ def _compose(text: str, source: str) -> yaml.Node | None:
     return root
 
 
-def _read_mapping(
+def read_mapping(
     node: yaml.Node,
     source: str,
     section: str,
     known: Mapping[str, Field],
     found: dict[str, Sourced],
 ) -> None:
+    """Add the fields that a mapping sets to ``found``.
+
+    Args:
+        node: a mapping of fields, or of sections with fields.
+        source: how errors name the file.
+        section: the fields' own; empty outside of sections.
+        known: field name -> field.
+        found: field name -> value with ``source:line``.
+
+    Raises:
+        ConfigError: it is no mapping, sets a field that does not exist, or sets one twice.
+    """
     sections = {field.section for field in known.values()} - {""}
     if not isinstance(node, yaml.MappingNode):
         what = f"section {section}" if section else "the file"
@@ -108,7 +125,7 @@ def _read_mapping(
         key = str(key_node.value).replace("-", "_")
         # A word such as `network` is a section and a field; a mapping tells the section.
         if not section and key in sections and isinstance(value_node, yaml.MappingNode):
-            _read_mapping(value_node, source, key, known, found)
+            read_mapping(value_node, source, key, known, found)
             continue
         name = resolve(f"{section}.{key}" if section else key, key, known, f" ({origin})")
         if name in found:
@@ -200,7 +217,7 @@ def preset_base(text: str, source: str) -> str:
         text: the preset's file.
         source: how errors name it.
     """
-    root = _compose(text, source)
+    root = compose(text, source)
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     return next((str(value.value) for key, value in pairs if key.value == BASE), "")
 
@@ -209,11 +226,11 @@ def _read_preset(name: str, known: Mapping[str, Field]) -> dict[str, Sourced]:
     source, text = f"preset {name}", preset_text(name)
     base = preset_base(text, source)
     found = _read_preset(base, known) if base else {}
-    own = _compose(text, source)
+    own = compose(text, source)
     if isinstance(own, yaml.MappingNode):
         own.value = [(key, value) for key, value in own.value if key.value != BASE]
     if own is not None:
         values: dict[str, Sourced] = {}
-        _read_mapping(own, source, "", known, values)
+        read_mapping(own, source, "", known, values)
         found |= values
     return found

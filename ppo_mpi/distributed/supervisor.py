@@ -62,8 +62,19 @@ class Supervisor:
         self._grace = grace_seconds
         self._leave = leave_seconds
         self._signals: list[int] = []
-        self._at_once = False
         self.token = secrets.token_hex(8)
+
+    def beside(self) -> Supervisor:
+        """Return a supervisor for a job at the same time: the same signals end both."""
+        other = Supervisor(self._grace, self._leave)
+        other._signals = self._signals
+        return other
+
+    @property
+    def _at_once(self) -> bool:
+        """Whether the user does not want to wait."""
+        # Only Ctrl-C is impatient: schedulers and closed terminals send several signals in a row.
+        return signal.SIGINT in self._signals[1:]
 
     @property
     def told_to_stop(self) -> bool:
@@ -79,9 +90,11 @@ class Supervisor:
         if STOP.signal_name:  # it came while this process was starting
             self._remember(getattr(signal, STOP.signal_name), None)
 
+    def stop(self) -> None:
+        """Let the jobs, those beside it as well, save and leave as a signal would."""
+        self._signals.append(signal.SIGUSR1)
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        # Only Ctrl-C is impatient: schedulers and closed terminals send several signals in a row.
-        self._at_once = self._at_once or (number == signal.SIGINT and self.told_to_stop)
         self._signals.append(number)
         if len(self._signals) == 1:
             with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
@@ -92,6 +105,8 @@ class Supervisor:
         command: Sequence[str],
         environment: Mapping[str, str],
         is_finished: Callable[[], bool] = lambda: False,
+        is_enough: Callable[[], bool] = lambda: False,
+        output: Path | None = None,
     ) -> Life:
         """Start the launcher and wait for its end; leave none of its processes behind.
 
@@ -99,16 +114,21 @@ class Supervisor:
             command: the launcher's.
             environment: is added to this process's.
             is_finished: whether the job's work is done, so that it has nothing more to do.
+            is_enough: whether the job is to save and leave for now.
+            output: file to which it appends what it prints; None = where this process prints.
         """
-        job = subprocess.Popen(
-            command,
-            env={**os.environ, **environment, TOKEN: self.token},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_before_exec,
-        )
+        with open(output, "ab") if output else contextlib.nullcontext() as file:
+            job = subprocess.Popen(
+                command,
+                env={**os.environ, **environment, TOKEN: self.token},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT if file else None,
+                start_new_session=True,
+                preexec_fn=_before_exec,
+            )
         try:
-            self._wait(job, is_finished)
+            self._wait(job, is_finished, is_enough)
         finally:
             if job.poll() is None:
                 _signal_group(job.pid, signal.SIGKILL)
@@ -116,8 +136,14 @@ class Supervisor:
             end_processes(self.token)
         return Life(job.returncode, self.told_to_stop)
 
-    def _wait(self, job: subprocess.Popen[bytes], is_finished: Callable[[], bool]) -> None:
+    def _wait(
+        self,
+        job: subprocess.Popen[bytes],
+        is_finished: Callable[[], bool],
+        is_enough: Callable[[], bool],
+    ) -> None:
         """Return when the job has ended, or has to be killed."""
+        enough = False
         told_at: float | None = None
         finished_at: float | None = None
         looked_at = tell_at = 0.0
@@ -125,7 +151,7 @@ class Supervisor:
             now = time.monotonic()
             if self._at_once:
                 return self._terminate(job, SECONDS_AT_ONCE)
-            if self.told_to_stop and now >= tell_at:
+            if (enough or self.told_to_stop) and now >= tell_at:
                 # Open MPI's launcher kills its ranks a quarter of a second after SIGTERM; SIGUSR1
                 # all launchers hand on. Again and again: one that is just starting ignores it.
                 job.send_signal(signal.SIGUSR1)
@@ -136,6 +162,7 @@ class Supervisor:
             if now - looked_at > SECONDS_BETWEEN_LOOKS:
                 looked_at = now
                 finished_at = (finished_at or now) if is_finished() else None
+                enough = enough or is_enough()
             if finished_at is not None and now - finished_at > self._leave:
                 return self._terminate(job, SECONDS_TO_END)
             time.sleep(TICK_SECONDS)

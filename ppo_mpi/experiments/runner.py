@@ -93,7 +93,7 @@ def carry_out(config: ExperimentConfig, runs: Sequence[PlannedRun]) -> int:
         heading = f"run {number} of {len(runs)}: {run.folder}"
         if run.status() != "finished" and not config.skip_training:
             say(f"{heading}, from {run.timesteps_done():,} of {run.timesteps:,} timesteps")
-            status = supervisor.run(training(config, run), {}).status
+            status = supervisor.run(training(config.ranks, run), {}).status
             if supervisor.told_to_stop or status == EXIT_STOPPED:
                 say("stopped; the same line goes on")
                 return EXIT_STOPPED
@@ -122,19 +122,21 @@ def carry_out(config: ExperimentConfig, runs: Sequence[PlannedRun]) -> int:
     return 1 if failed else 0
 
 
-def training(config: ExperimentConfig, run: PlannedRun) -> list[str]:
+def training(ranks: int, run: PlannedRun) -> list[str]:
     """Return the command that trains a run on this machine."""
-    if config.ranks == 1:
+    if ranks == 1:
         return [*MODULE, *run.words]
-    return [*MODULE, "launch", "--ranks", str(config.ranks), "--", *run.words]
+    return [*MODULE, "launch", "--ranks", str(ranks), "--", *run.words]
 
 
-def evaluate(run: PlannedRun, evaluation: Evaluation, supervisor: Supervisor) -> int:
-    """Evaluate a run; return the exit status."""
+def evaluate(
+    run: PlannedRun, evaluation: Evaluation, supervisor: Supervisor, output: Path | None = None
+) -> int:
+    """Evaluate a run; return the exit status. ``output``: a file for what is printed."""
     path = run.folder / evaluation.file
     words = ["evaluate", "--run", str(run.folder), *evaluation.words]
     words += ["--json", str(path), "--table", str(path.with_suffix(".csv"))]
-    status = supervisor.run([*MODULE, *words], {}).status
+    status = supervisor.run([*MODULE, *words], {}, output=output).status
     if status == 0:
         with explained("write how it was evaluated", run.folder):
             content = json.dumps(list(evaluation.words)).encode()
@@ -157,7 +159,7 @@ def show_plan(config: ExperimentConfig, runs: Sequence[PlannedRun]) -> None:
     """Print the runs, what is done of them, and how long the rest takes."""
     for run in runs:
         print(f"{run.status():10}{run.timesteps_done():,} of {run.timesteps:,}  {run.folder}")
-        print(f"    {shlex.join(['python', *training(config, run)[1:]])}")
+        print(f"    {shlex.join(['python', *training(config.ranks, run)[1:]])}")
     left = sum(
         max(0, run.timesteps - run.timesteps_done()) for run in runs if run.status() != "finished"
     )

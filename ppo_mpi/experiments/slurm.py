@@ -17,7 +17,7 @@ JOB_FUNCTIONS = "slurm_job.sh"
 
 HEADER = """\
 #!/usr/bin/env bash
-# {count} runs of an experiment, one task of the array each; made by `ppo_mpi experiment --slurm`.
+# {count} runs, one task of the array each; made by `ppo_mpi {mode} --slurm`.
 # Words given to sbatch win over the lines below.
 #SBATCH --job-name={label}
 #SBATCH --array=0-{last}
@@ -47,15 +47,24 @@ run_training "${{words[@]}}"
 """
 
 
-def array_script(label: str, ranks: int, runs: Sequence[PlannedRun]) -> str:
+def array_script(
+    label: str, ranks: int, runs: Sequence[PlannedRun], mode: str = "experiment"
+) -> str:
     """Return the script of an array with one task for each run.
 
     Args:
         label: the job's name.
         ranks: of each run.
         runs: those to train, at least one.
+        mode: that has planned them.
     """
-    names = {"label": label, "ranks": ranks, "count": len(runs), "last": len(runs) - 1}
+    names = {
+        "mode": mode,
+        "label": label,
+        "ranks": ranks,
+        "count": len(runs),
+        "last": len(runs) - 1,
+    }
     cases = [
         f"  {number}) words=({shlex.join(run.words[1:])}) ;;\n" for number, run in enumerate(runs)
     ]

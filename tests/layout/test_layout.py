@@ -48,7 +48,7 @@ ROWS = {
         ("suites", "stepping", "build", "agent", "snapshot", "snapshot_checks", "snapshot_phase"), 5
     ),
     "modes": 6,
-    "experiments": 7,
+    **dict.fromkeys(("experiments", "sweeps"), 7),
     **dict.fromkeys(("__main__", "api"), 8),
 }
 

@@ -143,8 +143,8 @@ def test_an_evaluation_is_made_again_when_the_run_or_its_words_have_changed(tmp_
 
 def test_several_ranks_are_supervised_by_launch(tmp_path):
     run = plan(settings(tmp_path), ())[0]
-    assert training(settings(tmp_path), run)[1:4] == ["-m", "ppo_mpi", "train"]
-    words = training(settings(tmp_path, ranks=4), run)[1:]
+    assert training(1, run)[1:4] == ["-m", "ppo_mpi", "train"]
+    words = training(4, run)[1:]
     assert words[:6] == ["-m", "ppo_mpi", "launch", "--ranks", "4", "--"]
     assert parse_command(words[2:]).launched.config == run.config
 
