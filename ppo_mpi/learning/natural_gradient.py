@@ -142,7 +142,12 @@ class NaturalGradient:
         noise, value_noise = (
             own.to(device)
             for own in fisher_noise(
-                place.seed, place.indices, steps, self.model.action_spec, place.iteration, place.epoch
+                place.seed,
+                place.indices,
+                steps,
+                self.model.action_spec,
+                place.iteration,
+                place.epoch,
             )
         )
 

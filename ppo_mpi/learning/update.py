@@ -206,9 +206,7 @@ def add_gradients(
         gradients.add_term(own, sums, num_samples)
 
 
-def pieces_for(
-    workers: Workers | None, batch: Batch, samples: Tensor, size: int
-) -> list[Tensor]:
+def pieces_for(workers: Workers | None, batch: Batch, samples: Tensor, size: int) -> list[Tensor]:
     """Return a minibatch's samples [N] in pieces that go through the network at once.
 
     Args:
