@@ -83,7 +83,7 @@ PRESETS_OF_ALGORITHMS = {
         "atari": f"atari-{algorithm}",
         **dict.fromkeys(VECTOR_SUITES, f"mujoco-{algorithm}"),
     }
-    for algorithm in ("a2c",)
+    for algorithm in ("a2c", "acktr")
 }
 
 

@@ -19,6 +19,7 @@ from ppo_mpi.config import TrainConfig, sections
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.envs.base import ActionSpec, ObservationSpec
+from ppo_mpi.learning.natural_gradient import NaturalGradient
 from ppo_mpi.modes.announcements import parameters_text, phase_lines
 from ppo_mpi.modes.train import run_iteration
 
@@ -126,6 +127,8 @@ def bytes_kept(run: Run, optimizers_beside: int) -> int:
     models: list[nn.Module] = [run.model, *run.reward_models]
     numbers = sum(p.numel() * (1 + p.requires_grad) for m in models for p in m.parameters())
     numbers += 3 * optimizers_beside * sum(p.numel() for p in run.model.parameters())
+    if isinstance(run.learner.optimizer, NaturalGradient):  # what adds the factors up
+        numbers += sum(p.numel() for p in run.learner.optimizer.factors.parameters())
     optimizers = [run.learner.optimizer] + ([run.rewarder.optimizer] if run.rewarder else [])
     states = [tensor for optimizer in optimizers for tensor in optimizer.tensors().values()]
     # Parameters may share one, as the count of Adam's steps.

@@ -92,6 +92,7 @@ def test_an_algorithm_has_presets_of_its_own_where_there_are_some():
     assert default_preset("ALE/Pong-v5", "a2c") == "atari-a2c"
     assert default_preset("CartPole-v1,Acrobot-v1", "a2c") == "mujoco-a2c"
     assert default_preset("starpilot", "a2c") == "procgen-easy"
+    assert default_preset("Hopper-v5", "acktr") == "mujoco-acktr"
     assert default_preset("CartPole-v1", "ppg") == "cartpole"
     named = parse_command(["train", "CartPole-v1", "--algorithm", "a2c"])
     assert (named.preset, named.config.learning.num_epochs) == ("cartpole-a2c", 1)
