@@ -117,7 +117,8 @@ class Watch:
         Returns:
             [K, K] and [A, A] float32 for one layer after the other.
         """
-        self._local.seen = seen = {}
+        seen: dict[int, tuple[Tensor, Tensor]] = {}
+        self._local.seen = seen
         try:
             loss = fisher_loss(model, *loss_arguments)
         finally:

@@ -40,7 +40,7 @@ class Layer:
     module: nn.Linear | nn.Conv2d
 
     @property
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         """Weight and, if there is one, bias."""
         module = self.module
         return [module.weight] if module.bias is None else [module.weight, module.bias]
