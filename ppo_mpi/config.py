@@ -98,6 +98,8 @@ class TrainConfig:
             unread.insert(0, (self.learning, ("adam_epsilon",), "optimizer=adam"))
         model = self.rewards.reward_model
         unread += [(self.imitation, *rest) for rest in self.imitation.unread(model)]
+        if model == "gail":
+            unread.append((self.rewards, ("reward_epochs",), "icm or rnd"))
         if not self.is_phasic:
             unread.insert(0, (self.ppg, tuple(vars(self.ppg)), "algorithm=ppg"))
         if not self.is_natural:
