@@ -1,8 +1,10 @@
-"""Sets of levels as a user writes them: ranges and lists. Imports nothing of ours."""
+"""Sets of levels as a user writes them: ranges and lists."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from ppo_mpi.errors import ConfigError
 
 
 def level_set(text: str) -> Sequence[int] | None:
@@ -22,6 +24,24 @@ def level_set(text: str) -> Sequence[int] | None:
     if len(known) == 1:
         return known[0]
     return tuple(level for levels in known for level in levels)
+
+
+def check_levels(levels: str, allow_both: bool) -> None:
+    """Check that ``levels`` is train, test, both (where allowed), a range, or a list of levels.
+
+    Raises:
+        ConfigError: it is none of these, or has an empty range.
+    """
+    if levels in {"train", "test"} or (allow_both and levels == "both"):
+        return
+    parts = [level_set(part) for part in levels.split(",")]
+    words = "train, test, both" if allow_both else "train, test"
+    if None in parts:
+        raise ConfigError(
+            f"levels={levels!r} is not known; use {words}, A:B, A-B, or a list such as 3,7,12"
+        )
+    if not all(parts):
+        raise ConfigError(f"levels={levels} is empty; use A:B with A smaller than B")
 
 
 def _range_of(part: str) -> range | None:

@@ -21,6 +21,6 @@ def test_the_same_call_goes_on_with_its_run_though_python_has_lists(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for total in (32, 64):
-        assert train("CartPole-v1", run="r", total_timesteps=total, **SMALL) == 0
+        assert train("CartPole-v1", run="r", total_timesteps=total, **SMALL).status == 0
     rows = (tmp_path / "checkpoints" / "r" / "progress.csv").read_text().splitlines()
     assert len(rows) == 3
