@@ -97,7 +97,7 @@ class ExportedPolicy(nn.Module):
         vectors = [own.flatten(1) for part, own in parts if not part.is_image]
         images = [_as_image(own) for part, own in parts if part.is_image]
         if not vectors:
-            return (inputs[0].new_zeros(len(inputs[0]), 0, dtype=torch.float32), *images)
+            return (inputs[0].new_zeros(inputs[0].shape[0], 0, dtype=torch.float32), *images)
         joined = torch.cat(vectors, 1)
         return (joined if self.normalizer is None else self.normalizer(joined), *images)
 
@@ -196,4 +196,4 @@ def deviations(agent: Agent) -> list[float]:
         every = found.distributions if isinstance(found, Joint) else [found]
         normals = [own.normal if isinstance(own, SquashedGaussian) else own for own in every]
         own = [x.log_std[0] for x in normals if isinstance(x, DiagonalGaussian)]
-    return [float(x) for x in torch.cat(own)] if own else []
+    return torch.cat(own).tolist() if own else []

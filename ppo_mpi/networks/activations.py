@@ -70,7 +70,7 @@ def activations(
     """
     found: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def kept(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) else output
             found[name] = output.detach().clone()
@@ -79,7 +79,7 @@ def activations(
 
     modules = dict(model.named_modules())
     handles = [
-        modules[name].register_forward_hook(keep(name)) for name in layer_names(model, patterns)
+        modules[name].register_forward_hook(kept(name)) for name in layer_names(model, patterns)
     ]
     try:
         model.outputs(obs, sequences)
