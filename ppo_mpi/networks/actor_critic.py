@@ -6,15 +6,19 @@ numbers of a memory.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ppo_mpi.envs.base import ActionSpec, ObservationSpec
+from ppo_mpi.networks.activations import activations_of
 from ppo_mpi.networks.combined import unpacked
 from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.distributions import Distribution
 from ppo_mpi.networks.initialization import initialize_head
 from ppo_mpi.networks.linear import AlignedLinear
+from ppo_mpi.networks.mlp import Mlp, make_parted_torsos
 from ppo_mpi.networks.policies import PolicyKind
 from ppo_mpi.networks.recurrent import Sequences, make_recurrent
 from ppo_mpi.networks.value_scale import ValueScale
@@ -49,9 +53,17 @@ class ActorCritic(nn.Module):
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.precision = precision
-        self.torso = make_torso(obs_spec, config)
+        # None unless policy and value share the first layers, but not all.
+        self.trunk: Mlp | None = None
         # None when policy and value share one torso.
-        self.value_torso = None if config.shared_torso else make_torso(obs_spec, config.of_value())
+        self.torso: Any
+        self.value_torso: Any = None
+        if config.num_shared_layers:
+            self.trunk, self.torso, self.value_torso = make_parted_torsos(obs_spec, config, name)
+        else:
+            self.torso = make_torso(obs_spec, config)
+            if not config.shared_torso:
+                self.value_torso = make_torso(obs_spec, config.of_value())
         value_torso = self.torso if self.value_torso is None else self.value_torso
         kind, size = config.recurrent, config.recurrent_size
         # None when nothing is remembered; a torso of the value's own remembers for itself.
@@ -128,8 +140,14 @@ class ActorCritic(nn.Module):
 
     def recall(self, obs: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor, Tensor]:
         """Return what ``outputs`` does, and what is remembered after each sequence, [K, S]."""
+        features, value_features, memory = self.remembered(*self.features(obs), sequences)
+        return self.policy_head(features), self.value_head(value_features)[:, 0], memory
+
+    def remembered(
+        self, features: Tensor, value_features: Tensor, sequences: Sequences
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the heads take of what the torsos give, [N, F] float32 each, and [K, S]."""
         assert self.recurrent is not None, "this model remembers nothing"
-        features, value_features = self.features(obs)
         size = self.recurrent.memory_size
         own = Sequences(sequences.memory[:, :size], sequences.sizes)
         features, memory = self.recurrent(features, own)
@@ -139,7 +157,7 @@ class ActorCritic(nn.Module):
             own = Sequences(sequences.memory[:, size:], sequences.sizes)
             value_features, value_memory = self.value_recurrent(value_features, own)
             memory = torch.cat([memory, value_memory], 1)
-        return self.policy_head(features), self.value_head(value_features)[:, 0], memory
+        return features, value_features, memory
 
     def features(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the heads of policy and values take, [N, F] float32 each.
@@ -150,6 +168,8 @@ class ActorCritic(nn.Module):
         low_precision = self.precision != torch.float32
         with torch.autocast(obs.device.type, self.precision, enabled=low_precision):
             inputs = self.prepare(obs)
+            if self.trunk is not None:
+                inputs = self.trunk(inputs)
             features = self.torso(inputs)
             value_features = features if self.value_torso is None else self.value_torso(inputs)
         return features.float(), value_features.float()
@@ -170,6 +190,22 @@ class ActorCritic(nn.Module):
         if self.aux_value_head is not None:
             aux_values = self.aux_value_head(features)[:, 0]
         return self.policy_head(features), self.value_head(value_features)[:, 0], aux_values
+
+    @torch.no_grad()
+    def activations(self, obs: Tensor, sequences: Sequences | None = None) -> dict[str, Tensor]:
+        """Return what each layer gives for observations, by name, without gradients.
+
+        Args:
+            obs: as in ``outputs``.
+            sequences: likewise.
+
+        Returns:
+            [N, ...] float32 each, in the order of the layers. Those that policy and value share are
+            "shared.1", "shared.2", ...; those of their own "policy.1" and "value.1", ...; what is
+            remembered "shared.memory", or "policy.memory" and "value.memory". Last come "policy",
+            the policy head's outputs [N, A], and "value", those of the value head [N].
+        """
+        return activations_of(self, obs, sequences)
 
     def distribution(self, outputs: Tensor) -> Distribution:
         """Return the policy that the head's outputs [N, A] stand for."""

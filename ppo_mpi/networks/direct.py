@@ -40,7 +40,7 @@ def runs_directly(model: ActorCritic, obs: Tensor) -> bool:
         return False
     linears: list[nn.Module] = [model.policy_head, model.value_head]
     others: list[nn.Module] = [model]
-    for torso in (model.torso, model.value_torso):
+    for torso in (model.trunk, model.torso, model.value_torso):
         if torso is None:
             continue
         perceptrons = [torso]
@@ -89,6 +89,9 @@ class DirectPass:
         self._model = model
         x = obs.flatten(1)
         x = padded(x, x.shape[1])
+        self._shared = None if model.trunk is None else _Layers(model.trunk, x)
+        if self._shared is not None:
+            x = self._shared.features
         self._policy = self._value = _through(model.torso, x)
         if model.value_torso is not None:
             self._value = _through(model.value_torso, x)
@@ -106,13 +109,16 @@ class DirectPass:
             of_values: [N] float32, its gradient by the values.
 
         Returns:
-            in the order of the model's parameters: torso, value torso, policy head, value head.
+            in the order of the model's parameters: trunk, torso, value torso, policy head, value
+            head.
         """
         policy_head, value_head = self._model.policy_head, self._model.value_head
         of_values = of_values[:, None]
         back = of_outputs.mm(_weight(policy_head))
         value_back = of_values.mm(_weight(value_head))
-        if self._value is self._policy:
+        if self._shared is not None:
+            torsos = self._parted(self._shared, back, value_back)
+        elif self._value is self._policy:
             torsos = self._policy.gradients(back.add_(value_back))
         else:
             torsos = self._policy.gradients(back) + self._value.gradients(value_back)
@@ -121,6 +127,14 @@ class DirectPass:
             *_gradients(policy_head, self._policy.features, of_outputs),
             *_gradients(value_head, self._value.features, of_values),
         ]
+
+    def _parted(self, shared: _Layers, back: Tensor, value_back: Tensor) -> list[Tensor]:
+        """Return the gradients of layers that policy and value share, and of their own."""
+        assert isinstance(self._policy, _Layers), "only perceptrons part"
+        assert isinstance(self._value, _Layers), "likewise"
+        own, back = self._policy.all_gradients(back)
+        value_own, value_back = self._value.all_gradients(value_back)
+        return [*shared.gradients(back.add_(value_back)), *own, *value_own]
 
 
 def _through(torso: nn.Module, x: Tensor) -> _Layers | _SplitLayers:

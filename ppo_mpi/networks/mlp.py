@@ -10,6 +10,7 @@ from math import prod
 from torch import Tensor, nn
 
 from ppo_mpi.envs.base import ObservationSpec
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.networks.initialization import initialize_torso
 from ppo_mpi.networks.linear import AlignedLinear
 from ppo_mpi.settings.network import NetworkConfig
@@ -54,3 +55,33 @@ def make_torso(spec: ObservationSpec, config: NetworkConfig) -> nn.Module:
         torso, "orthogonal" if config.initialization == "auto" else config.initialization
     )
     return torso
+
+
+def make_parted_torsos(
+    spec: ObservationSpec, config: NetworkConfig, name: str
+) -> tuple[Mlp, Mlp, Mlp]:
+    """Make the layers that policy and value share, the policy's own, and the value's own.
+
+    Args:
+        spec: of the observations.
+        config: how many layers are shared, and the sizes of all.
+        name: of the network; only perceptrons part between two layers.
+
+    Raises:
+        ConfigError: it is another network.
+    """
+    if name != "mlp":
+        raise ConfigError(
+            f"shared_layers={config.shared_layers} counts the layers of an mlp, but the network "
+            f"for these observations is {name}; use shared_torso=true to share all of it, or leave "
+            "shared_layers out"
+        )
+    activation, num = ACTIVATIONS[config.activation], config.num_shared_layers
+    sizes = [prod(spec.shape), *config.hidden_sizes]
+    value_sizes = [prod(spec.shape), *config.of_value().hidden_sizes]
+    parts = (sizes[: num + 1], sizes[num:], value_sizes[num:])
+    trunk, torso, value_torso = (Mlp(part, activation) for part in parts)
+    how = "orthogonal" if config.initialization == "auto" else config.initialization
+    for part in (trunk, torso, value_torso):
+        initialize_torso(part, how)
+    return trunk, torso, value_torso

@@ -65,6 +65,9 @@ class NetworkConfig:
     """Gain of the value head's initial weights."""
     shared_torso: bool = True
     """Whether policy and value share one torso (Procgen, Atari) or have one each (control)."""
+    shared_layers: int = 0
+    """Layers of mlp that policy and value share before they part, with shared_torso=false; -1 = all
+    of hidden_sizes. A recurrent layer is behind all of them, and each has its own."""
     recurrent: Literal["none", "gru", "lstm"] = "none"
     """Whether the policy remembers within an episode: a layer of gated recurrent units or of long
     short-term memory behind the torso (behind each, where the value has its own)."""
@@ -104,6 +107,7 @@ class NetworkConfig:
         else:
             for name in ("split_start", *own[1:]):
                 self._refuse(name, "split")
+        self._check_shared_layers()
         self._check_recurrent()
         at_least(0, min_std=self.min_std)
         if self.min_std >= math.exp(min(self.initial_log_std, 700.0)):
@@ -111,6 +115,38 @@ class NetworkConfig:
                 f"min_std={self.min_std} is not below the first standard deviation, "
                 f"e^initial_log_std with initial_log_std={self.initial_log_std}: it could not be "
                 "learned; use a smaller min_std or a larger initial_log_std"
+            )
+
+    @property
+    def num_shared_layers(self) -> int:
+        """How many layers are shared before policy and value part; 0 where they never do."""
+        return len(self.hidden_sizes) if self.shared_layers < 0 else self.shared_layers
+
+    def _check_shared_layers(self) -> None:
+        num, sizes = self.shared_layers, self.hidden_sizes
+        if not num:
+            return
+        if self.shared_torso:
+            raise ConfigError(
+                f"shared_layers={num} has no effect on shared_torso=true, with which policy and "
+                "value share all layers; use shared_torso=false, or leave shared_layers out"
+            )
+        if self.network not in ("auto", "mlp"):
+            raise ConfigError(
+                f"shared_layers={num} counts the layers of an mlp, not those of "
+                f"network={self.network}; use network=mlp, or shared_torso=true to share all layers"
+            )
+        if not -1 <= num <= len(sizes) or not sizes:
+            raise ConfigError(
+                f"shared_layers={num} is not possible with the {len(sizes)} layers of "
+                f"hidden_sizes={_words(sizes)}; use 1 to {len(sizes)}, or -1 for all"
+            )
+        shared = self.num_shared_layers
+        if self.value_hidden_sizes and self.value_hidden_sizes[:shared] != sizes[:shared]:
+            raise ConfigError(
+                f"shared_layers={num} are in both hidden_sizes={_words(sizes)} and "
+                f"value_hidden_sizes={_words(self.value_hidden_sizes)}, which begin with others; "
+                f"let value_hidden_sizes begin with {_words(sizes[:shared])}"
             )
 
     def _check_recurrent(self) -> None:
