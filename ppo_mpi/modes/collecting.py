@@ -9,11 +9,11 @@ from typing import Any
 from ppo_mpi.agent import Agent
 from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.modes.layers import check_layers
 from ppo_mpi.modes.playing import play_episodes
 from ppo_mpi.modes.saved_steps import Steps, steps_in
 from ppo_mpi.modes.step_store import StepStore
 from ppo_mpi.modes.steps import Callback, Forced, Step, Watcher
-from ppo_mpi.networks.activations import layer_names
 from ppo_mpi.settings.checks import at_least
 from ppo_mpi.settings.level_sets import check_levels
 
@@ -74,7 +74,7 @@ def collect(
     layers: tuple[str, ...] | None = None
     if activations:
         layers = () if activations is True else tuple(activations)
-        layer_names(agent.model, layers)
+        check_layers(agent, layers)
     metadata: dict[str, Any] = {
         "run": agent.run_name,
         "timesteps": agent.timesteps,

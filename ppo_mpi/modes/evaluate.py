@@ -37,11 +37,11 @@ from ppo_mpi.modes.evaluation_report import (
     report_games,
 )
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
+from ppo_mpi.modes.layers import check_layers
 from ppo_mpi.modes.playing import play_episodes
 from ppo_mpi.modes.step_store import StepStore
 from ppo_mpi.modes.step_writing import StepSet, write_steps
 from ppo_mpi.modes.steps import Watcher
-from ppo_mpi.networks.activations import layer_names
 from ppo_mpi.storage.durable import on_root
 
 
@@ -143,7 +143,7 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
     agent = agent.seeing(config.corruption, config.corruption_severity)
     layers = config.activation_layers if config.activations else None
     if layers is not None:
-        layer_names(agent.model, layers)  # an unknown one is said now
+        check_layers(agent, layers)  # an unknown one is said now
     if comm.is_root:
         for warning in warnings:
             print(warning)

@@ -59,6 +59,8 @@ class ExportedPolicy(nn.Module):
         """Return the tensors that ``output_names`` names, for those that ``input_names`` names."""
         model = self.model
         prepared = self._prepared(inputs)
+        if model.trunk is not None:
+            prepared = model.trunk(prepared)
         features = model.torso(prepared)
         value_features = features if model.value_torso is None else model.value_torso(prepared)
         after = []

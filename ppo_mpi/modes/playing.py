@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 
 from ppo_mpi.agent import Agent
 from ppo_mpi.distributed.heart import EVALUATING, Heart
@@ -19,11 +18,10 @@ from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.modes.acting import spread
 from ppo_mpi.modes.evaluation_plan import env_indices
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
+from ppo_mpi.modes.layers import layers_in_rows
 from ppo_mpi.modes.steps import Step, Watcher, forced_action
-from ppo_mpi.networks.activations import activations
 from ppo_mpi.networks.distributions import draw_noise
-from ppo_mpi.networks.recurrent import Sequences
-from ppo_mpi.predicting import ROWS, ActResult, act_in_rows, in_rows
+from ppo_mpi.predicting import ActResult, act_in_rows
 from ppo_mpi.seeding import generator
 
 
@@ -155,7 +153,7 @@ class _Game:
         """Show a step of each active slot; return whether the watcher has seen enough."""
         layers: Mapping[str, np.ndarray] = {}
         if watcher.layers is not None:
-            layers = activations_in_rows(self.agent, seen, before, watcher.layers)
+            layers = layers_in_rows(self.agent, seen, before, watcher.layers)
         enough = False
         for i, slot in enumerate(self.active):
             probabilities = acted.probabilities
@@ -178,32 +176,6 @@ class _Game:
             assert watcher.callback is not None, "somebody looks"
             enough |= watcher.callback(step) is True
         return enough
-
-
-def activations_in_rows(
-    agent: Agent, obs: np.ndarray, memory: np.ndarray, patterns: tuple[str, ...]
-) -> dict[str, np.ndarray]:
-    """Return layer -> [n, ...] for raw observations [n, ...], always as many at a time.
-
-    Args:
-        agent: who sees them.
-        obs: raw.
-        memory: [n, S], of the step before.
-        patterns: of the layers' names; empty = all.
-    """
-    device = next(agent.model.parameters()).device
-    parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, len(obs), ROWS):
-        rows = slice(start, start + ROWS)
-        padded = in_rows(obs[rows])
-        if agent.normalizer is not None:
-            padded = agent.normalizer.normalize(padded)
-        known = torch.from_numpy(in_rows(memory[rows])).to(device)
-        sequences = Sequences.of_one_step(known) if agent.model.memory_size else None
-        found = activations(agent.model, torch.from_numpy(padded).to(device), sequences, patterns)
-        num = len(obs[rows])
-        parts.append({name: own[:num].float().cpu().numpy() for name, own in found.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def ended_episode(

@@ -56,7 +56,7 @@ class EvaluateConfig:
     activations: bool = False
     """Whether what the network's layers gave stands in that file as well."""
     activation_layers: tuple[str, ...] = ()
-    """Which layers, as names or patterns such as torso.*; empty = all."""
+    """Which layers, as names or patterns such as shared.*; empty = all."""
     seed: int = 1_000_003
     """Seed of the episodes and of the drawn actions, >= 0. The same for every run, so that agents
     are compared on the same episodes, and one that nobody trains with."""

@@ -49,6 +49,7 @@ AGENTS = {
     "mlp": {"env": "CartPole-v1", "normalize_observations": True, "observation_clip": 2.0},
     "clipped": {"env": "probe:match", "clip_observations": True, "observation_clip": 0.5},
     "split": {"env": "CartPole-v1", "network": "split", "split_start": 1, "shared_torso": False},
+    "parted": {"env": "CartPole-v1", "shared_layers": 1, "hidden_sizes": (8, 8)},
     "box": {"env": "probe:box", "normalize_observations": True, "normalize_values": True},
     "squashed": {"env": "probe:tuple", "box_actions": "squash", "std_function": "softplus"},
     "choices": {"env": "probe:multi_discrete"},

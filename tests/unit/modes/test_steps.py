@@ -24,8 +24,6 @@ from ppo_mpi.modes.saved_steps import Steps, load_steps
 from ppo_mpi.modes.step_store import StepStore
 from ppo_mpi.modes.step_writing import StepSet, write_steps
 from ppo_mpi.modes.steps import Step, Watcher
-from ppo_mpi.networks.activations import activations
-from ppo_mpi.networks.recurrent import Sequences
 from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.suites import make_envs
 
@@ -134,46 +132,29 @@ def test_forced_numbers_may_be_of_any_kind_but_not_out_of_bounds():
         collect(make_agent("probe:match"), timesteps=3, forced=3)
 
 
-def test_activations_are_what_the_layers_gave_before_they_were_changed_in_place():
-    agent = make_agent("probe:image", network="nature", conv_channels=(8,), recurrent="gru",
-                       channel_multiplier=1.0)  # fmt: skip
+def test_activations_are_what_the_layers_gave_for_each_step():
+    agent = make_agent("probe:image", network="nature", conv_channels=(8,), recurrent="gru")
     steps = collect(agent, episodes=1, activations=True, greedy=True)
     own, model = steps.arrays, agent.model
-    convolved = torch.from_numpy(own["activations/torso.convolutions.0"])
-    assert (convolved < 0).any(), "behind it an activation works in place"
-    rectified = torch.from_numpy(own["activations/torso.convolutions.1"])
-    torch.testing.assert_close(rectified, convolved.relu())
-    recurrent = torch.from_numpy(own["activations/recurrent"])
-    assert own["activations/recurrent"].tolist()[:-1] == own["memories"].tolist()[1:]
+    recurrent = own["activations/shared.memory"]
+    assert recurrent.tolist()[:-1] == own["memories"].tolist()[1:]
     torch.testing.assert_close(
-        model.policy_head(recurrent), torch.from_numpy(own["activations/policy_head"])
+        model.policy_head(torch.from_numpy(recurrent)),
+        torch.from_numpy(own["activations/policy"]),
     )
-    assert own["activations/value_head"][:, 0].tolist() == own["values"].tolist()
-    few = collect(agent, timesteps=2, activations=["*_head"])
-    assert sorted(n for n in few.arrays if n.startswith("act")) == [
-        "actions", "activations/policy_head", "activations/value_head",
+    assert own["activations/value"].tolist() == own["values"].tolist()
+    few = collect(agent, timesteps=2, activations=["polic?", "shared.1"])
+    assert sorted(n for n in few.arrays if n.startswith("activations/")) == [
+        "activations/policy", "activations/shared.1",
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match=r"activation_layers=torsos is no layer.*torso"):
-        collect(agent, timesteps=2, activations=["torsos"])
-
-
-def test_looking_at_activations_leaves_no_trace():
-    agent = make_agent()
-    obs = torch.randn(16, 4)
-    before = agent.model.outputs(obs)
-    activations(agent.model, obs)
-    assert all(torch.equal(a, b) for a, b in zip(agent.model.outputs(obs), before, strict=True))
-    assert not any(module._forward_hooks for module in agent.model.modules())
-    recurrent = make_agent(**MEMORY)
-    found = activations(
-        recurrent.model, torch.randn(3, 4), Sequences.of_one_step(torch.zeros(3, 16))
-    )
-    assert found["recurrent"].shape == (3, 8)
+    assert few["activations/shared.1"].shape == (2, 2, 1, 1)
+    with pytest.raises(ConfigError, match=r"activation_layers=torso is no layer.*shared\.memory"):
+        collect(agent, timesteps=2, activations=["torso"])
 
 
 def save(path: Path, agent: Agent, num_envs: int, episodes: int = 5) -> None:
     with StepStore() as store:
-        watcher = Watcher(store.add, layers=("torso",))
+        watcher = Watcher(store.add, layers=("shared.*", "policy"))
         result = evaluate_agent(agent, "train", episodes, 5, False, num_envs, COMM, watcher)
         write_steps(path, [StepSet("g", "train", result.episodes, store)], {"seed": 5}, COMM)
 
@@ -188,7 +169,10 @@ def test_a_file_holds_what_was_collected_however_it_was_played(
     save(tmp_path / "b.npz", agent, 4)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["a.npz", "b.npz"]
-    read, wanted = load_steps(tmp_path / "a.npz"), collect(agent, 5, seed=5, activations=["torso"])
+    read, wanted = (
+        load_steps(tmp_path / "a.npz"),
+        collect(agent, 5, seed=5, activations=["shared.*", "policy"]),
+    )
     assert read.arrays.keys() == wanted.arrays.keys()
     for name in set(wanted.arrays) - {"episode_games"}:
         assert read[name].dtype == wanted[name].dtype
