@@ -19,6 +19,7 @@ from ppo_mpi.config import flatten
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.envs.spaces import clipped
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.reproducible import outputs_and_memory
 from ppo_mpi.modes.evaluation_report import check_writable
 from ppo_mpi.modes.export_formats import (
@@ -92,8 +93,14 @@ def export(agent: Agent, file_format: str, path: Path) -> dict[str, Any]:
         path: of the file, which is replaced.
 
     Raises:
-        ConfigError: the network cannot be expressed.
+        ConfigError: the network cannot be expressed, or calculates in another way.
     """
+    where = next(agent.model.parameters()).device.type
+    if where != "cpu" or agent.model.precision != torch.float32:
+        raise ConfigError(
+            f"the agent is on {where} and calculates in {agent.model.precision}; load it with "
+            'device="cpu", precision="float32"'
+        )
     policy = ExportedPolicy(agent).eval()
     spec = agent.model.obs_spec
     rows = np.zeros((EXAMPLES, *spec.shape), spec.dtype)

@@ -142,6 +142,11 @@ def test_the_metadata_say_what_goes_in_and_out(tmp_path: Path):
     assert export(box, "torchscript", tmp_path / "p")["log_std"] == [-0.5]
 
 
+def test_an_agent_that_calculates_in_bfloat16_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match='precision="float32"'):
+        export(make_agent("probe:image", precision="bfloat16"), "torchscript", tmp_path / "p")
+
+
 def test_what_is_missing_or_contradicts_itself_is_said(monkeypatch: pytest.MonkeyPatch):
     export_formats.check_installed("torchscript")
     monkeypatch.setattr(export_formats.importlib.util, "find_spec", lambda name: None)
