@@ -32,6 +32,7 @@ INTERRUPTED = 130
 ALONE = {
     "doctor": "ppo_mpi.modes.doctor:doctor_command",
     "envs": "ppo_mpi.modes.envs:envs_command",
+    "export": "ppo_mpi.modes.export:export_command",
     "play": "ppo_mpi.modes.play:play_command",
     "presets": "ppo_mpi.modes.presets:presets_command",
     "record": "ppo_mpi.modes.record:record_command",

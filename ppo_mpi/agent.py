@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from ppo_mpi.build import make_model, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.machine import choose_device, keep_big_blocks
 from ppo_mpi.envs.base import VecEnvs
+from ppo_mpi.envs.gym_values import Spaces
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import outputs_and_memory
 from ppo_mpi.levels import level_of_episode
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import Categorical, draw_noise
+from ppo_mpi.predicting import ActResult, Sampler, make_env, predict
 from ppo_mpi.registry import split_env_name, task_names
 from ppo_mpi.seeding import generator, stream_seed
 from ppo_mpi.snapshot import load_moments
@@ -29,21 +32,6 @@ from ppo_mpi.storage.run_folder import find_run
 from ppo_mpi.storage.stored_config import check_environment, check_named, stored_config
 from ppo_mpi.storage.stored_state import check_state
 from ppo_mpi.suites import make_envs
-
-
-@dataclass(frozen=True)
-class ActResult:
-    """What the agent does, thinks and remembers in B environments."""
-
-    actions: np.ndarray
-    """[B, ...] as the environments take them: [B] int64, or [B, A] int64 or float32."""
-    values: np.ndarray
-    """[B] float32, predicted discounted return (of normalized rewards, if the run had them)."""
-    probabilities: np.ndarray | None
-    """[B, A] float32 for discrete actions."""
-    memory: np.ndarray
-    """[B, S] float32, what a recurrent policy remembers then (S = 0 for others): hand it over with
-    the next observations, with zeros for environments in which an episode begins."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,8 @@ class Agent:
     checkpoint: Path
     trained_in: str = ""
     """The run's environment, where ``config`` names another one to show the agent in."""
+    sampler: Sampler = field(default_factory=Sampler, compare=False, repr=False)
+    """Draws the actions of ``predict``."""
 
     @property
     def run_name(self) -> str:
@@ -122,6 +112,30 @@ class Agent:
         if not self.trained_in or set(task_names(env)) <= set(known):
             return ""
         return f"{self.run_name} was trained in {self.trained_in}; here it is in {env}"
+
+    @cached_property
+    def spaces(self) -> Spaces:
+        """Its observations and actions as Gymnasium has them."""
+        envs = make_envs(self.config, (), 0, "shape")
+        envs.close()
+        return Spaces(envs)
+
+    def seed(self, seed: int) -> None:
+        """Let the actions that ``predict`` draws from now on be those of a seed >= 0."""
+        self.sampler.seed(seed)
+
+    def predict(
+        self, observation: Any, state: np.ndarray | None = None, episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, np.ndarray | None]:  # fmt: skip
+        """Return the action and the next state; as in Stable-Baselines3, see predicting.py."""
+        return predict(self, observation, state, episode_start, deterministic)
+
+    def make_env(
+        self, seed: int = 1_000_003, levels: str = "train", render_mode: str | None = None
+    ) -> Any:
+        """Return its environment as one ``gymnasium.Env``; see predicting.py."""
+        return make_env(self, seed, levels, render_mode)
 
     def make_envs(
         self, num: int | Sequence[int], seed: int, *, stream: str, levels: str = "train",

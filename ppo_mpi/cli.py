@@ -27,12 +27,13 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import (
     DoctorConfig,
     EnvsConfig,
-    EvaluateConfig,
     LaunchConfig,
     PlayConfig,
     PresetsConfig,
 )
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.settings.experiment import ExperimentConfig
+from ppo_mpi.settings.export import ExportConfig
 from ppo_mpi.settings.record import RecordConfig
 from ppo_mpi.settings.sweep import SweepConfig
 
@@ -71,6 +72,7 @@ MODES = {
     "play": Mode(PlayConfig, "watch a trained agent, or play yourself", "run"),
     "record": Mode(RecordConfig, "write a video of a trained agent, or its trajectories", "run"),
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
+    "export": Mode(ExportConfig, "write its policy for programs without ppo_mpi", "run"),
     "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
     "experiment": Mode(ExperimentConfig, "train, evaluate and draw many runs", "name"),
     "sweep": Mode(SweepConfig, "search for settings: a grid, at random, or by Optuna", "file"),

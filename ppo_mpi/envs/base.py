@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -93,6 +94,8 @@ class VecEnvs(ABC):
     indices: tuple[int, ...]
     obs_spec: ObservationSpec
     action_spec: ActionSpec
+    gym_spaces: tuple[Any, Any] | None = None
+    """Gymnasium's own spaces of observations and actions, in suites that have them."""
     restarts: int = 0
     """How many environments have raised and were made anew so far."""
 

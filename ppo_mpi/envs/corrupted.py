@@ -79,6 +79,7 @@ class CorruptedEnvs(VecEnvs):
         self._seed, self._stream = seed, f"{stream}:corruption"
         self.indices = envs.indices
         self.obs_spec, self.action_spec = envs.obs_spec, envs.action_spec
+        self.gym_spaces = envs.gym_spaces
         self._counters = [_Count()] * len(self.indices)
         self._obs = np.zeros((len(self.indices), *envs.obs_spec.shape), np.uint8)
 

@@ -138,6 +138,7 @@ class GymEnvs(VecEnvs):
         self.obs_spec = observation_spec(env_id, self._obs_space)
         self._is_vector = self._is_box() and not self.obs_spec.is_image
         self.action_spec = action_spec(env_id, self._action_space)
+        self.gym_spaces = self._obs_space, self._action_space
         if not self.indices:
             made.pop().close()
         self._envs = made

@@ -37,7 +37,7 @@ def observation_spec(env_id: str, space: Any) -> ObservationSpec:
     from gymnasium import spaces
 
     parts = []
-    for name, leaf, _ in _leaves(space, None):
+    for name, leaf, _ in leaves(space, None):
         image = _image_shape(leaf)
         if image is not None:
             parts.append(ObservationPart(name, image, "uint8"))
@@ -69,12 +69,12 @@ def flat_observation(space: Any, spec: ObservationSpec, obs: Any) -> np.ndarray:
 
     if not spec.parts:
         if spec.is_image:
-            ((_, _, image),) = _leaves(space, obs)
+            ((_, _, image),) = leaves(space, obs)
             return np.asarray(image).reshape(spec.shape)
         return np.asarray(flatten(space, obs), np.float32)
     values = [
         np.asarray(value if part.is_image else flatten(leaf, value))
-        for part, (_, leaf, value) in zip(spec.parts, _leaves(space, obs), strict=True)
+        for part, (_, leaf, value) in zip(spec.parts, leaves(space, obs), strict=True)
     ]
     return spec.pack(values)
 
@@ -88,7 +88,7 @@ def action_spec(env_id: str, space: Any) -> ActionSpec:
     """
     from gymnasium import spaces
 
-    found = [_single_action_spec(leaf) for _, leaf, _ in _leaves(space, None)]
+    found = [_single_action_spec(leaf) for _, leaf, _ in leaves(space, None)]
     parts = tuple(spec for spec in found if spec is not None)
     if not found or len(parts) < len(found):
         raise ConfigError(
@@ -113,7 +113,7 @@ def _gym_actions(space: Any, columns: np.ndarray) -> list[Any]:
     """Return B actions from their columns [B, k]."""
     from gymnasium import spaces
 
-    inner = _inner(space)
+    inner = inner_spaces(space)
     if inner is not None:
         ends = np.cumsum([_num_columns(own) for own in inner.values()])[:-1]
         each = [
@@ -135,7 +135,7 @@ def _gym_actions(space: Any, columns: np.ndarray) -> list[Any]:
     return [row.reshape(space.shape) for row in columns.astype(space.dtype)]
 
 
-def _leaves(space: Any, value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+def leaves(space: Any, value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield (name, space, value) of all spaces inside, in their own order.
 
     Args:
@@ -143,16 +143,16 @@ def _leaves(space: Any, value: Any, name: str = "") -> Iterator[tuple[str, Any, 
         value: of it; None if only the spaces are wanted.
         name: of the space.
     """
-    inner = _inner(space)
+    inner = inner_spaces(space)
     if inner is None:
         yield name, space, value
         return
     for key, own in inner.items():
         below = f"{name}/{key}" if name else str(key)
-        yield from _leaves(own, None if value is None else value[key], below)
+        yield from leaves(own, None if value is None else value[key], below)
 
 
-def _inner(space: Any) -> dict[Any, Any] | None:
+def inner_spaces(space: Any) -> dict[Any, Any] | None:
     """Return the spaces inside a ``Dict`` or a ``Tuple`` by key; None for others."""
     from gymnasium import spaces
 
@@ -188,4 +188,4 @@ def _single_action_spec(space: Any) -> SingleSpec | None:
 
 def _num_columns(space: Any) -> int:
     """Return how many columns of an action a space has."""
-    return sum(math.prod(leaf.shape) for _, leaf, _ in _leaves(space, None))
+    return sum(math.prod(leaf.shape) for _, leaf, _ in leaves(space, None))

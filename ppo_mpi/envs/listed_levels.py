@@ -46,6 +46,7 @@ class ListedLevels(VecEnvs):
         self._seed, self._stream = seed, f"{stream}:listed levels"
         self.indices = envs.indices
         self.obs_spec, self.action_spec = envs.obs_spec, envs.action_spec
+        self.gym_spaces = envs.gym_spaces
         self._counters = [(0, 0)] * len(self.indices)
         for slot in range(len(self.indices)):
             self._assign_next(slot)

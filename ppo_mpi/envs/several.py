@@ -82,6 +82,7 @@ class SeveralEnvs(VecEnvs):
             raise
         self.obs_spec = self.parts[0].obs_spec
         self.action_spec = self.parts[0].action_spec
+        self.gym_spaces = self.parts[0].gym_spaces
 
     @property
     def restarts(self) -> int:  # type: ignore[override]

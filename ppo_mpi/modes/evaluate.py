@@ -7,145 +7,42 @@ numbers that the policy remembers of an episode.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+import ppo_mpi
 from ppo_mpi.agent import Agent, agent_from_checkpoint, read_run
 from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.distributed.heart import EVALUATING, Heart
 from ppo_mpi.distributed.machine import choose_device, set_threads
-from ppo_mpi.distributed.signals import STOP
-from ppo_mpi.envs.base import ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.errors import (
     FailedEnvironmentError,
     IterationAbandonedError,
-    NonFiniteError,
 )
-from ppo_mpi.mode_config import EvaluateConfig
-from ppo_mpi.modes.acting import act_for
 from ppo_mpi.modes.evaluation_plan import (
-    env_indices,
     level_names,
     normalized_mean,
     num_places,
     playing_order,
 )
-from ppo_mpi.modes.evaluation_report import EvaluationResult, check_writable, report_games
+from ppo_mpi.modes.evaluation_report import (
+    EvaluationResult,
+    check_writable,
+    corruption_words,
+    report_games,
+)
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
-from ppo_mpi.networks.distributions import draw_noise
-from ppo_mpi.seeding import generator
+from ppo_mpi.modes.layers import check_layers
+from ppo_mpi.modes.playing import play_episodes
+from ppo_mpi.modes.step_store import StepStore
+from ppo_mpi.modes.step_writing import StepSet, write_steps
+from ppo_mpi.modes.steps import Watcher
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.storage.durable import on_root
-
-
-def play_episodes(
-    agent: Agent, numbers: list[list[int]], levels: str, seed: int, greedy: bool, heart: Heart
-) -> list[PlayedEpisode]:
-    """Play this rank's episodes; no communication.
-
-    Args:
-        agent: who plays.
-        numbers: for each slot, the numbers of its episodes in order; none may be empty.
-        levels: which levels, as in ``level_of_episode``.
-        seed: of the evaluation.
-        greedy: the most likely action instead of a sampled one.
-        heart: of this rank.
-
-    Returns:
-        the episodes; without those in which an environment raised, where that is let pass.
-
-    Raises:
-        NonFiniteError: a reward or an observation is NaN or infinite.
-        IterationAbandonedError: a signal to stop came too long ago, in training.
-    """
-    num_slots = len(numbers)
-    if not num_slots:
-        return []
-    envs = agent.make_envs(env_indices(agent, numbers), seed, stream="evaluate", levels=levels)
-    spec = agent.model.action_spec
-    position = [0] * num_slots
-    noise = [generator(seed, "evaluate:actions", own[0]) for own in numbers]
-    obs = begin_episodes(agent, envs, numbers, levels, seed)
-    returns, lengths = np.zeros(num_slots), np.zeros(num_slots, int)
-    active, memory = list(range(num_slots)), agent.no_memory(num_slots)
-    played = []
-    while active:
-        heart.beat(EVALUATING)
-        STOP.check_grace()
-        draws = None if greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
-        result = envs.step(act_for(agent, obs, active, draws, memory))
-        memory[result.terminated | result.truncated] = 0.0
-        obs = result.obs
-        check_finite(result, envs.obs_spec, active, agent.config.environment.env)
-        returns += result.rewards
-        lengths += 1
-        for slot in list(active):
-            if not (result.terminated[slot] or result.truncated[slot]):
-                continue
-            number = numbers[slot][position[slot]]
-            episode = ended_episode(result, slot, number, returns[slot], lengths[slot])
-            if slot not in result.dropped:
-                played.append(episode)
-            returns[slot] = lengths[slot] = 0
-            position[slot] += 1
-            rest = numbers[slot][position[slot] :]
-            if not rest:
-                active.remove(slot)
-                continue
-            noise[slot] = generator(seed, "evaluate:actions", rest[0])
-            if len(rest) > 1:  # the next one has begun by itself; this is the one after it
-                agent.assign(envs, slot, rest[1], levels, seed)
-    envs.close()
-    return played
-
-
-def ended_episode(
-    result: StepResult, slot: int, number: int, episode_return: float, length: int
-) -> PlayedEpisode:
-    """Return the episode that ended in a slot with this step."""
-    told = result.episode_facts.get(slot, {})
-    facts = {name: float(value) for name, value in told.items()}
-    level = int(result.levels[slot])
-    return PlayedEpisode(number, level, float(episode_return), int(length), facts)
-
-
-def begin_episodes(
-    agent: Agent, envs: VecEnvs, numbers: list[list[int]], levels: str, seed: int
-) -> np.ndarray:
-    """Begin the first episode of each slot and assign the second; return the observations."""
-    for slot, own in enumerate(numbers):
-        agent.assign(envs, slot, own[0], levels, seed)
-    obs = envs.reset()
-    for slot, own in enumerate(numbers):
-        if len(own) > 1:
-            agent.assign(envs, slot, own[1], levels, seed)
-    return obs
-
-
-def check_finite(result: StepResult, spec: ObservationSpec, active: list[int], env: str) -> None:
-    """Refuse rewards and observations of which no mean and no action could be made.
-
-    Args:
-        result: of a step.
-        spec: of its observations.
-        active: the slots that count.
-        env: for the message.
-
-    Raises:
-        NonFiniteError: there is a NaN or an infinity.
-    """
-    seen = spec.vectors(result.obs)
-    for what, numbers in (("a reward", result.rewards), ("an observation", seen)):
-        bad = numbers[active][~np.isfinite(numbers[active])]
-        if bad.size:
-            raise NonFiniteError(
-                f"{what} of {env} is {float(bad[0])} in an evaluation; mend the environment and "
-                "start the same command again"
-            )
 
 
 def evaluate_agent(
@@ -156,6 +53,7 @@ def evaluate_agent(
     greedy: bool,
     num_envs: int,
     comm: Communicator,
+    watcher: Watcher | None = None,
 ) -> EvaluationResult:
     """Play ``episodes`` episodes, split over the ranks; the same result everywhere. Collective.
 
@@ -167,6 +65,7 @@ def evaluate_agent(
         greedy: the most likely action instead of a sampled one.
         num_envs: environments of the whole job; changes the speed only.
         comm: the job.
+        watcher: sees the steps of this rank's episodes; None if nobody does.
 
     Raises:
         IterationAbandonedError: a signal to stop came too long ago, in training; on all ranks.
@@ -176,7 +75,7 @@ def evaluate_agent(
     numbers = [list(range(slot, episodes, num_slots)) for slot in comm.shard(num_slots)]
     try:
         own: list[PlayedEpisode] | None
-        own = play_episodes(agent, numbers, levels, seed, greedy, comm.heart)
+        own = play_episodes(agent, numbers, levels, seed, greedy, comm.heart, watcher)
     except IterationAbandonedError:
         own = None
     parts = comm.gather_all(own)  # collective
@@ -233,7 +132,7 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
         CheckpointError: there is no such run, or no whole checkpoint.
     """
     set_threads(config.threads, comm.node_affinities, comm.local_rank)
-    files = {name: getattr(config, name) for name in ("json", "table", "level_table")}
+    files = {n: getattr(config, n) for n in ("json", "table", "level_table", "save_steps")}
     on_root(comm, lambda: check_writable(**files))  # collective
     checkpoint, warnings = on_root(
         comm, lambda: read_run(config.run, config.checkpoint_dir)
@@ -242,21 +141,51 @@ def evaluate_command(config: EvaluateConfig, comm: Communicator) -> int:
     named = {"env": config.env, "env_kwargs": config.env_kwargs}
     agent = agent_from_checkpoint(checkpoint, device, config.precision, named)
     agent = agent.seeing(config.corruption, config.corruption_severity)
+    layers = config.activation_layers if config.activations else None
+    if layers is not None:
+        check_layers(agent, layers)  # an unknown one is said now
     if comm.is_root:
         for warning in warnings:
             print(warning)
         if agent.note:
             print(agent.note)
-    measured = []
-    for game in agent.games:
-        own = agent.shown_in(game) if len(agent.games) > 1 else agent
-        results = []
-        for name in level_names(own, config.levels):
-            levels, episodes = playing_order(own, name, config)
-            result = evaluate_agent(
-                own, levels, episodes, config.seed, config.greedy, config.num_envs, comm
-            )  # collective
-            results.append(replace(result, levels=name))
-        measured.append((own, results))
+    measured: list[tuple[Agent, list[EvaluationResult]]] = []
+    kept: list[StepSet] = []
+    with contextlib.ExitStack() as cleanup:
+        for game in agent.games:
+            own = agent.shown_in(game) if len(agent.games) > 1 else agent
+            measured.append((own, []))
+            for name in level_names(own, config.levels):
+                store, watcher = None, None
+                if config.save_steps:
+                    store = cleanup.enter_context(StepStore())
+                    watcher = Watcher(store.add, layers=layers)
+                levels, episodes = playing_order(own, name, config)
+                result = evaluate_agent(
+                    own, levels, episodes, config.seed, config.greedy, config.num_envs, comm,
+                    watcher,
+                )  # collective  # fmt: skip
+                measured[-1][1].append(replace(result, levels=name))
+                if store is not None:
+                    kept.append(StepSet(game, name, result.episodes, store))
+        if config.save_steps:
+            path = Path(config.save_steps).expanduser()
+            write_steps(path, kept, about_steps(agent, config), comm)  # collective
     on_root(comm, lambda: report_games(config, measured))  # collective
     return 0
+
+
+def about_steps(agent: Agent, config: EvaluateConfig) -> dict[str, Any]:
+    """Return what a file of steps tells of its agent and of the evaluation."""
+    return {
+        "run": agent.run_name,
+        "checkpoint": agent.checkpoint.name,
+        "timesteps": agent.timesteps,
+        "env": agent.config.environment.env,
+        "trained_in": agent.trained_in or agent.config.environment.env,
+        "corruption": corruption_words(agent),
+        "levels": config.levels,
+        "greedy": config.greedy,
+        "seed": config.seed,
+        "ppo_mpi": ppo_mpi.__version__,
+    }

@@ -11,9 +11,9 @@ from ppo_mpi.envs.procgen_scores import normalized_score
 from ppo_mpi.envs.several import game_of
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.levels import level_of_episode
-from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.registry import names_of, split_env_name
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.settings.level_sets import level_set
 
 MOST_LISTED = 10**6

@@ -16,7 +16,6 @@ from rich.table import Table
 
 from ppo_mpi.agent import Agent
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.evaluation_tables import (
     Overlap,
     PlayedEpisode,
@@ -29,6 +28,7 @@ from ppo_mpi.modes.evaluation_tables import (
     write_table,
 )
 from ppo_mpi.modes.intervals import standard_error
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.storage.durable import write_atomically
 
 

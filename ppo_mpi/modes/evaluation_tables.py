@@ -15,10 +15,10 @@ import numpy as np
 from ppo_mpi.agent import Agent
 from ppo_mpi.envs.procgen_layouts import DRAWN_WHILE_PLAYED, level_prints, same_levels
 from ppo_mpi.levels import is_training_level
-from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.intervals import bootstrap_interval, welch_interval
 from ppo_mpi.registry import split_env_name
 from ppo_mpi.seeding import generator
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.storage.durable import write_atomically
 
 COMPARED_AT_ONCE = 32

@@ -224,7 +224,7 @@ def _parts(specs: Sequence[SingleSpec]) -> list[_Part]:
 
 def _beside(actions: Sequence[Tensor]) -> Tensor:
     """Return parts' actions, [N] or [N, k] each, as columns [N, K] float32."""
-    return torch.cat([own.reshape(len(own), -1).float() for own in actions], 1)
+    return torch.cat([own.reshape(own.shape[0], -1).float() for own in actions], 1)
 
 
 def _own_actions(part: _Part, actions: Tensor) -> Tensor:

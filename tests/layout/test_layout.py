@@ -45,7 +45,11 @@ ROWS = {
     "learning": 3,
     **dict.fromkeys(("algorithms", "rewards"), 4),
     **dict.fromkeys(
-        ("suites", "stepping", "build", "agent", "snapshot", "snapshot_checks", "snapshot_phase"), 5
+        (
+            *("suites", "stepping", "build", "agent", "predicting", "snapshot"),
+            *("snapshot_checks", "snapshot_phase"),
+        ),
+        5,
     ),
     "modes": 6,
     **dict.fromkeys(("experiments", "sweeps"), 7),

@@ -14,7 +14,7 @@ SOLVED = 475
 
 def test_cartpole_is_solved_within_100_000_timesteps(comm: Communicator, shared_tmp_path: Path):
     settings = {"total_timesteps": 100_000, "checkpoint_dir": str(shared_tmp_path), "run": "r"}
-    assert api.train("CartPole-v1", comm=comm, seed=0, display="off", **settings) == 0
+    assert api.train("CartPole-v1", comm=comm, seed=0, display="off", **settings).status == 0
     agent = api.load_agent("r", checkpoint_dir=str(shared_tmp_path))
     assert agent.timesteps <= 100_000
     result = evaluate_agent(agent, "train", 100, 1_000_003, True, 32, comm)

@@ -25,7 +25,7 @@ def returns(
     """Train, and return the mean return of the last 100 episodes after each iteration."""
     settings = SETTINGS | {"checkpoint_dir": str(folder)} | settings
     trained = api.train(f"probe:{task}", comm=comm, reward_model=model, seed=seed, **settings)
-    assert trained == 0
+    assert trained.status == 0
     rows = progress(folder / "r")
     assert ("intrinsic_reward_mean" in rows[0]) == (model != "none")
     return [float(row["mean_return"] or 0) for row in rows]
@@ -66,5 +66,5 @@ def test_curiosity_drives_the_car_up_the_mountain(
     trained = api.train(
         "MountainCar-v0", preset="mountaincar-icm", comm=comm, reward_model=model, **settings
     )
-    assert trained == 0
+    assert trained.status == 0
     assert low <= float(progress(shared_tmp_path / "r")[-1]["mean_return"]) <= high

@@ -24,7 +24,7 @@ EPISODES = 300
 def learn(comm: Communicator, folder: Path, task: str = "memory", **changed: object) -> Agent:
     """Train and load what the checkpoint holds. Collective."""
     settings = SETTINGS | {"checkpoint_dir": str(folder)} | changed
-    assert api.train(f"probe:{task}", comm=comm, **settings) == 0
+    assert api.train(f"probe:{task}", comm=comm, **settings).status == 0
     return api.load_agent("r", checkpoint_dir=str(folder))
 
 

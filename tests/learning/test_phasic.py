@@ -24,8 +24,8 @@ def test_it_learns_to_match_and_both_its_values_are_the_geometric_series(
     settings = {"seed": seed, "checkpoint_dir": str(shared_tmp_path), "display": "off", "run": "r"}
     phases = {"algorithm": "ppg", "policy_iterations": 4, "aux_epochs": 3}
     phases["aux_minibatches"] = 4
-    status = api.train("probe:match", comm=comm, shared_torso=shared, **settings, **phases)
-    assert status == 0
+    run = api.train("probe:match", comm=comm, shared_torso=shared, **settings, **phases)
+    assert run.status == 0
     agent = api.load_agent("r", checkpoint_dir=str(shared_tmp_path))
     with torch.no_grad():
         distribution, _ = agent.model(torch.eye(3))
@@ -40,8 +40,8 @@ def test_it_learns_to_match_and_both_its_values_are_the_geometric_series(
 
 def test_cartpole_is_solved_within_100_000_timesteps(comm: Communicator, shared_tmp_path: Path):
     settings = {"checkpoint_dir": str(shared_tmp_path), "run": "r", "display": "off"}
-    status = api.train("CartPole-v1", comm=comm, preset="cartpole-ppg", seed=0, **settings)
-    assert status == 0
+    run = api.train("CartPole-v1", comm=comm, preset="cartpole-ppg", seed=0, **settings)
+    assert run.status == 0
     agent = api.load_agent("r", checkpoint_dir=str(shared_tmp_path))
     assert agent.timesteps <= 100_000
     result = evaluate_agent(agent, "train", 100, 1_000_003, True, 32, comm)

@@ -31,7 +31,7 @@ SPLIT = {
 def learn(task: str, seed: int, comm: Communicator, folder: Path, **changed: Any) -> Agent:
     """Train with the preset ``probe`` and load what the checkpoint holds. Collective."""
     settings = {"seed": seed, "checkpoint_dir": str(folder), "display": "off", "run": "r"}
-    assert api.train(f"probe:{task}", comm=comm, **settings, **changed) == 0
+    assert api.train(f"probe:{task}", comm=comm, **settings, **changed).status == 0
     agent = api.load_agent("r", checkpoint_dir=str(folder))
     assert agent.config.learning.discount == 0.9
     assert agent.timesteps == 81_920

@@ -37,7 +37,7 @@ def test_every_part_is_learned_and_its_value_is_that_of_the_policy(
     own, least = PROBES[probe]
     folder = str(shared_tmp_path)
     settings = {"total_timesteps": 40_960, "checkpoint_dir": folder, "display": "off"} | own
-    assert api.train(f"probe:{probe}", comm=comm, seed=seed, run="r", **settings) == 0
+    assert api.train(f"probe:{probe}", comm=comm, seed=seed, run="r", **settings).status == 0
     agent = api.load_agent("r", checkpoint_dir=folder)
     assert agent.config.learning.discount == 0.9
     task, random = TASKS[probe], np.random.default_rng(0)

@@ -242,7 +242,7 @@ def test_an_agent_learns_an_environment_of_parts_and_is_evaluated_recorded_and_a
     }  # fmt: skip
     folder = str(tmp_path)
     done = api.train(parts_env, seed=1, checkpoint_dir=folder, display="off", run="r", **settings)
-    assert done == 0
+    assert done.status == 0
     agent = api.load_agent("r", checkpoint_dir=folder)
     result = evaluate_agent(agent, "train", 20, 5, True, 8, api.Communicator())
     assert result.summary()["mean_return"] > 7.5, "8 is the most"

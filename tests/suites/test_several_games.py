@@ -20,9 +20,9 @@ from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.evaluation_report import report_games
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.suites import make_envs
 
 ALONE = Communicator()

@@ -1,10 +1,16 @@
-"""Training from Python."""
+"""Training from Python, and what comes back."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
-from ppo_mpi.api import train
+import numpy as np
+import pytest
+
+from ppo_mpi import api
+from ppo_mpi.config import TrainConfig, with_values
 
 SMALL = {
     "num_envs": 2,
@@ -21,6 +27,51 @@ def test_the_same_call_goes_on_with_its_run_though_python_has_lists(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for total in (32, 64):
-        assert train("CartPole-v1", run="r", total_timesteps=total, **SMALL) == 0
-    rows = (tmp_path / "checkpoints" / "r" / "progress.csv").read_text().splitlines()
-    assert len(rows) == 3
+        run = api.train("CartPole-v1", run="r", total_timesteps=total, **SMALL)
+        assert run.status == 0
+    assert run.path == Path("checkpoints/r")
+    assert [row["timesteps"] for row in run.progress] == [32, 64]
+    assert run.config.job.total_timesteps == 64
+    assert run.checkpoints[0].name == "step-000000000064"
+
+
+def test_a_run_has_its_agent_and_its_evaluation(tmp_path: Path) -> None:
+    settings = {"checkpoint_dir": str(tmp_path), "run": "r", "total_timesteps": 32, **SMALL}
+    run = api.train("CartPole-v1", **settings)
+    agent = run.agent()
+    assert (agent.run_name, agent.timesteps) == ("r", 32)
+    assert run.agent("32").checkpoint == run.checkpoints[0].resolve()
+    wanted = api.evaluate(api.load("r", checkpoint_dir=str(tmp_path)), episodes=3)
+    assert run.evaluate(episodes=3).returns.tolist() == wanted.returns.tolist()
+    # A run that goes on keeps its settings, whatever this call's defaults are.
+    again = api.train("CartPole-v1", run="r", checkpoint_dir=str(tmp_path), display="off")
+    assert again.config.environment.num_envs == 2
+    assert again.asked.environment.num_envs != 2
+
+
+def test_a_whole_config_and_a_file_are_taken_as_well(tmp_path: Path) -> None:
+    config = with_values(TrainConfig(), {
+        "env": "gym:CartPole-v1", "checkpoint_dir": str(tmp_path), "total_timesteps": 32, **SMALL,
+    })  # fmt: skip
+    first = api.train(config, run="a")
+    (tmp_path / "c.yaml").write_text(f"env: CartPole-v1\ncheckpoint_dir: {tmp_path}\n")
+    second = api.train(
+        config=tmp_path / "c.yaml", preset="", run="b", total_timesteps=32,
+        **{name: value for name, value in SMALL.items()},
+    )  # fmt: skip
+    assert first.config == replace(config, job=replace(config.job, run="a"))
+    assert second.config.environment.env == "gym:CartPole-v1"
+    with pytest.raises(TypeError, match="no preset"):
+        api.train(config, "cartpole")
+
+
+def test_the_example_of_the_page_about_python_works(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "python-api.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
+    assert isinstance(names["agent"], api.Agent)
+    assert np.isfinite(float(capsys.readouterr().out.split()[-1]))

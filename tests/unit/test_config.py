@@ -12,7 +12,7 @@ import pytest
 from ppo_mpi import mode_config
 from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, with_values
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import EvaluateConfig
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.settings.level_sets import check_levels
 from ppo_mpi.settings.record import grid_shape
 

@@ -23,9 +23,8 @@ from ppo_mpi.errors import (
     IterationAbandonedError,
     NonFiniteError,
 )
-from ppo_mpi.mode_config import EvaluateConfig
 from ppo_mpi.modes.acting import act_in_rows
-from ppo_mpi.modes.evaluate import evaluate_agent, play_episodes
+from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.evaluation_report import (
     EvaluationResult,
     check_writable,
@@ -34,6 +33,8 @@ from ppo_mpi.modes.evaluation_report import (
 )
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.modes.intervals import standard_error
+from ppo_mpi.modes.playing import play_episodes
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.suites import make_envs
 
 COMM = Communicator()

@@ -17,8 +17,6 @@ from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.procgen_layouts import LevelPrint, level_prints, same_levels
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import EvaluateConfig
-from ppo_mpi.modes.evaluate import ended_episode
 from ppo_mpi.modes.evaluation_plan import playing_order
 from ppo_mpi.modes.evaluation_report import EvaluationResult, overlap_lines, report
 from ppo_mpi.modes.evaluation_tables import (
@@ -32,6 +30,8 @@ from ppo_mpi.modes.evaluation_tables import (
     write_table,
 )
 from ppo_mpi.modes.intervals import welch_interval
+from ppo_mpi.modes.playing import ended_episode
+from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.suites import make_envs
 
 CONFIG = EvaluateConfig(seed=9)

@@ -101,7 +101,8 @@ class DiceAgent:
         actions = (
             np.ones(len(obs), np.int64) if noise is None else (4 * noise[:, 0]).astype(np.int64)
         )
-        return SimpleNamespace(actions=actions, memory=memory)
+        values = np.zeros(len(obs), np.float32)
+        return SimpleNamespace(actions=actions, memory=memory, values=values, probabilities=None)
 
     def assign(self, envs: VecEnvs, slot: int, episode: int, levels: str, seed: int) -> None:
         envs.assign(slot, stream_seed(seed, "episode", episode), None)

@@ -1,0 +1,53 @@
+"""What an exported policy is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ppo_mpi.errors import ConfigError
+from ppo_mpi.settings.checks import at_least
+
+SUFFIXES = {"torchscript": ".pt", "onnx": ".onnx"}
+"""Of the files, by format."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """In which form a trained policy is written for programs that do not know ppo_mpi."""
+
+    run: str = ""
+    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
+    empty takes the newest run."""
+    format: Literal["torchscript", "onnx"] = "torchscript"
+    """torchscript (torch.jit.load, libtorch), or onnx (onnxruntime and others; needs the packages
+    of ppo_mpi[export])."""
+    output: str = ""
+    """File to write, which may exist; empty writes asset_dir/<run>/<run>-<timesteps>.pt or
+    .onnx."""
+    verify: bool = True
+    """Whether the file is loaded again and compared with the agent in its environment."""
+    env: str = ""
+    """The run's environment where that is code of your own: naming it says that you trust it."""
+    env_kwargs: tuple[str, ...] = ()
+    """The run's arguments of its environment, where they are more than numbers and plain words."""
+    asset_dir: str = "assets"
+    """Folder of what is made of a run."""
+    checkpoint_dir: str = "checkpoints"
+    """Folder of the runs."""
+    threads: int = 0
+    """Processor threads; 0 = all cores."""
+
+    def validate(self, world_size: int = 1) -> None:
+        """Check what can be checked before the run is opened.
+
+        Raises:
+            ConfigError: a value is out of its range, or file name and format contradict each other.
+        """
+        at_least(0, threads=self.threads)
+        for name, suffix in SUFFIXES.items():
+            if name != self.format and self.output.endswith(suffix):
+                raise ConfigError(
+                    f"output={self.output} and format={self.format} contradict each other; use "
+                    f"--format {name}"
+                )
