@@ -12,8 +12,9 @@ equal, their bits; so a restored environment goes on exactly.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,17 @@ class SavedEnv:
     """How often the environment has raised and was made anew."""
     episode: Any = None
     """What the environment's own ``save_episode`` gave."""
+    truths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """[W] float32, what is true of the observation; NaN where it is not known."""
 
 
 def get_state(
-    env: Any, env_id: str, obs: np.ndarray, next_seed: int | None, failures: int = 0
+    env: Any,
+    env_id: str,
+    obs: np.ndarray,
+    next_seed: int | None,
+    failures: int = 0,
+    truths: np.ndarray | None = None,
 ) -> bytes | None:
     """Return the state of one environment as JSON, or None if it cannot be saved.
 
@@ -85,6 +93,7 @@ def get_state(
         obs: its present observation, as shown to the policy.
         next_seed: the seed of its next reset, if one was assigned.
         failures: how often it has raised and was made anew.
+        truths: [W] float32, what is true of the observation; None if nobody asked.
     """
     kind, own = class_name(env), own_episode(env)
     if (own is None and kind not in SAVABLE) or not wrappers_are_known(env):
@@ -107,10 +116,14 @@ def get_state(
         "next_seed": next_seed,
         "failures": failures,
     }
+    if truths is not None and len(truths):  # JSON has no NaN
+        state["truths"] = [None if math.isnan(x) else x for x in truths.tolist()]
     return json.dumps(state).encode("ascii")
 
 
-def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int) -> SavedEnv:
+def parse_state(
+    state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int, width: int = 0
+) -> SavedEnv:
     """Read a state and check that it belongs to such an environment.
 
     Args:
@@ -119,6 +132,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
         env_id: its id.
         obs: an observation of it, whose shape and dtype are expected.
         index: its whole-job index, for messages.
+        width: W, numbers of its truths.
 
     Raises:
         CheckpointError: the state is damaged, or belongs to another environment.
@@ -149,6 +163,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
             _count_or_none("next_seed", saved["next_seed"]),
             _count_or_none("failures", saved.get("failures", 0)) or 0,
             episode,
+            _truths(saved.get("truths", []), width),
         )
     except RecursionError as error:
         raise CheckpointError(f"{whose} is damaged: it is nested too deeply") from error
@@ -167,6 +182,18 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
     if not np.isfinite(parsed.obs).all():
         raise CheckpointError(f"{whose} has an observation that is not finite")
     return parsed
+
+
+def _truths(numbers: Any, width: int) -> np.ndarray:
+    """Return [W] float32, NaN where nothing is known."""
+    if not isinstance(numbers, list) or len(numbers) != width:
+        raise ValueError(f"its truths are not {width} numbers")
+    if not all(x is None or type(x) in (int, float) for x in numbers):
+        raise ValueError("there is something else among its truths")
+    found = np.array([math.nan if x is None else x for x in numbers], np.float32)
+    if np.isinf(found).any():
+        raise ValueError("a truth of it is infinite")
+    return found
 
 
 def _check_episode(env: Any, env_id: str, episode: Any, whose: str) -> None:

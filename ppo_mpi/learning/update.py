@@ -54,6 +54,9 @@ def update(
     num_updates = 0
     deal = partial(dealt, batch.rollout, indices, config.num_minibatches, learner.seed, iteration)
     samples = deal(0)
+    if learner.tasks is not None:
+        assert batch.rollout.truths is not None, "auxiliary heads have truths"
+        learner.tasks.begin(batch.rollout.truths, iteration, comm)  # collective
     for epoch in range(config.num_epochs):
         if learner.augmenter is not None:
             returns = learner.model.in_returns(batch.returns)
@@ -84,6 +87,8 @@ def update(
         if metrics["approx_kl"] > most:
             break
     metrics["optimizer_steps"] = float(num_updates)
+    if learner.tasks is not None:
+        metrics |= learner.tasks.metrics(metrics)
     return metrics | (learner.augmenter.metrics() if learner.augmenter is not None else {})
 
 
