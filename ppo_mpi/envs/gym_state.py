@@ -12,7 +12,6 @@ equal, their bits; so a restored environment goes on exactly.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.envs import mujoco_state
+from ppo_mpi.envs.truths import truths_for_json, truths_from_json
 from ppo_mpi.errors import CheckpointError
 
 FORMAT = 1
@@ -116,8 +116,8 @@ def get_state(
         "next_seed": next_seed,
         "failures": failures,
     }
-    if truths is not None and len(truths):  # JSON has no NaN
-        state["truths"] = [None if math.isnan(x) else x for x in truths.tolist()]
+    if truths is not None and len(truths):
+        state["truths"] = truths_for_json(truths)
     return json.dumps(state).encode("ascii")
 
 
@@ -163,7 +163,7 @@ def parse_state(
             _count_or_none("next_seed", saved["next_seed"]),
             _count_or_none("failures", saved.get("failures", 0)) or 0,
             episode,
-            _truths(saved.get("truths", []), width),
+            truths_from_json(saved.get("truths", []), width),
         )
     except RecursionError as error:
         raise CheckpointError(f"{whose} is damaged: it is nested too deeply") from error
@@ -172,6 +172,12 @@ def parse_state(
             raise
         what = f"{type(error).__name__} {error}"[:200]
         raise CheckpointError(f"{whose} is damaged: {what}") from error
+    _check_parsed(parsed, env, obs, whose)
+    return parsed
+
+
+def _check_parsed(parsed: SavedEnv, env: Any, obs: np.ndarray, whose: str) -> None:
+    """Refuse a time limit that is not here, and an observation of another kind."""
     if (parsed.elapsed_steps is None) != (time_limit(env) is None):
         raise CheckpointError(f"{whose} and this environment do not both have a time limit")
     if parsed.obs.shape != obs.shape or parsed.obs.dtype != obs.dtype:
@@ -181,19 +187,6 @@ def parse_state(
         )
     if not np.isfinite(parsed.obs).all():
         raise CheckpointError(f"{whose} has an observation that is not finite")
-    return parsed
-
-
-def _truths(numbers: Any, width: int) -> np.ndarray:
-    """Return [W] float32, NaN where nothing is known."""
-    if not isinstance(numbers, list) or len(numbers) != width:
-        raise ValueError(f"its truths are not {width} numbers")
-    if not all(x is None or type(x) in (int, float) for x in numbers):
-        raise ValueError("there is something else among its truths")
-    found = np.array([math.nan if x is None else x for x in numbers], np.float32)
-    if np.isinf(found).any():
-        raise ValueError("a truth of it is infinite")
-    return found
 
 
 def _check_episode(env: Any, env_id: str, episode: Any, whose: str) -> None:

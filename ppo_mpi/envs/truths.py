@@ -5,6 +5,7 @@ Axes: B environments on this rank; W numbers of all truths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -111,3 +112,24 @@ def _checked(head: Head, truth: Any, env: str) -> np.ndarray:
                 f"auxiliary_heads {head.name}:classes:N with a larger N, or mend the environment"
             )
     return numbers
+
+
+def truths_for_json(truths: np.ndarray) -> list[float | None]:
+    """Return [W] numbers for JSON, which has no NaN."""
+    return [None if math.isnan(x) else x for x in truths.tolist()]
+
+
+def truths_from_json(numbers: Any, width: int) -> np.ndarray:
+    """Return what ``truths_for_json`` was given, [W] float32.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(numbers, list) or len(numbers) != width:
+        raise ValueError(f"its truths are not {width} numbers")
+    if not all(x is None or type(x) in (int, float) for x in numbers):
+        raise ValueError("there is something else among its truths")
+    found = np.array([math.nan if x is None else x for x in numbers], np.float32)
+    if np.isinf(found).any():
+        raise ValueError("a truth of it is infinite")
+    return found

@@ -16,7 +16,11 @@ def layers_in(names: Iterable[str]) -> list[str]:
 
     A parameter that is in no layer is one by itself.
     """
-    return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    return list(dict.fromkeys(map(_layer, names)))
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0] or name
 
 
 def named_by(words: Sequence[str], names: Sequence[str], setting: str) -> list[str]:
@@ -40,10 +44,10 @@ def named_by(words: Sequence[str], names: Sequence[str], setting: str) -> list[s
                     f"{setting}={word} is not a number of layers of this model, which has "
                     f"{len(layers)}: {', '.join(layers)}"
                 )
-            own = {n for n in names if (n.rpartition(".")[0] or n) in layers[: int(word)]}
+            own = {n for n in names if _layer(n) in layers[: int(word)]}
         else:
             own = {n for n in names if n == word or n.startswith(f"{word}.")}
-            own |= {n for n in names if fnmatchcase(n, word)}
+            own |= {n for n in names if fnmatchcase(n, word) or fnmatchcase(_layer(n), word)}
         if not own:
             near = difflib.get_close_matches(word, [*layers, *names], n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}? " if near else ""
