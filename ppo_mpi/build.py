@@ -11,12 +11,14 @@ import torch
 from ppo_mpi.algorithms.acktr import with_curvature
 from ppo_mpi.algorithms.augmented import augmented
 from ppo_mpi.algorithms.ppg import PhasicLearner, make_phasic_learner, policy_learning
+from ppo_mpi.algorithms.with_tasks import with_tasks
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
 from ppo_mpi.learning.augmenting import make_augmenter
+from ppo_mpi.learning.bonus import BonusReturns
 from ppo_mpi.learning.collector import Actor, Collector
 from ppo_mpi.learning.experts import Expert, load_expert
 from ppo_mpi.learning.learner import Learner, kind_of_gradients
@@ -28,7 +30,9 @@ from ppo_mpi.learning.normalizers import (
     RewardRange,
 )
 from ppo_mpi.learning.reproducible import Workers
+from ppo_mpi.learning.tasks import Tasks
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.freezing import freeze
 from ppo_mpi.registry import ALGORITHMS, lookup
 from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.learner import RewardLearner
@@ -82,6 +86,8 @@ class Run:
     """Phasic policy gradient's phases; None for other algorithms."""
     expert: Expert | None = None
     """Whom the run imitates; None if nobody, or no more."""
+    bonus: BonusReturns | None = None
+    """Sums of bonus rewards by episode; None if nobody asked for them."""
 
     @property
     def model(self) -> ActorCritic:
@@ -135,7 +141,9 @@ def make_model(
         config.learning.normalize_values,
         aux_head=config.has_aux_head,
         detach_values=config.detaches_values,
+        heads=config.auxiliary.heads,
     )
+    freeze(model, config.transfer.frozen_layers)
     return model.to(device)
 
 
@@ -257,6 +265,7 @@ def build_run(
         rewards_seen=RewardRange() if learning.bootstrap_clip_dynamic else None,
         phasic=make_phasic_learner(config, learner, envs.indices),
         expert=expert,
+        bonus=BonusReturns(envs.indices) if config.auxiliary.bonus_rewards else None,
     )
 
 
@@ -306,6 +315,10 @@ def make_learner(
     if config.is_natural:
         sums = kind_of_gradients(workers, resources.on_gpu)
         algorithm = with_curvature(algorithm, model, config.acktr, sums)
+    tasks, auxiliary = None, config.auxiliary
+    if auxiliary.heads:
+        tasks = Tasks(auxiliary.heads, auxiliary.weights, config.environment.env)
+    algorithm = with_tasks(algorithm, auxiliary, tasks)
     learner = Learner(
         model,
         augmented(algorithm, augmenter, config.augmentation),
@@ -316,6 +329,7 @@ def make_learner(
         # Sequences differ in their lengths, and draws lie in another memory each time.
         record=resources.record and not model.memory_size and augmenter is None,
         augmenter=augmenter,
+        tasks=tasks,
     )
     before = chosen.get("microbatch_size")
     learner.microbatch_size = choose_microbatch_size(config, learner, comm, before)  # collective

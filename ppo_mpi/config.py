@@ -16,6 +16,7 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.acktr import AcktrConfig, check_natural
 from ppo_mpi.settings.atari import AtariConfig
 from ppo_mpi.settings.augmentation import AugmentationConfig
+from ppo_mpi.settings.auxiliary import AuxiliaryConfig
 from ppo_mpi.settings.checks import finite
 from ppo_mpi.settings.corruption import CorruptionConfig
 from ppo_mpi.settings.environment import EnvironmentConfig
@@ -26,6 +27,7 @@ from ppo_mpi.settings.network import NetworkConfig
 from ppo_mpi.settings.ppg import PpgConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.settings.rewards import RewardsConfig
+from ppo_mpi.settings.transfer import TransferConfig
 from ppo_mpi.settings.variants import VariantsConfig
 
 
@@ -45,6 +47,8 @@ class TrainConfig:
     augmentation: AugmentationConfig = AugmentationConfig()
     rewards: RewardsConfig = RewardsConfig()
     imitation: ImitationConfig = ImitationConfig()
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    transfer: TransferConfig = TransferConfig()
     job: RunConfig = RunConfig()
 
     @property
@@ -91,7 +95,7 @@ class TrainConfig:
         sentences = self.learning.without_effect()
         unread: list[tuple[object, tuple[str, ...], str]] = [
             (section, *rest)
-            for section in (self.learning, self.augmentation)
+            for section in (self.learning, self.augmentation, self.auxiliary, self.transfer)
             for rest in section.unread()
         ]
         if self.learning.optimizer_name != "adam" and not self.has_other_optimizers:
@@ -147,14 +151,23 @@ class TrainConfig:
                 f"augmentation={self.augmentation.augmentation} is made for algorithm=ppo or a2c, "
                 f"not for {learning.algorithm}; use one of them, or augmentation=none"
             )
-        if learning.clip_gradients == "parts" and self.network.shared_torso:
+        network, in_parts = self.network, learning.clip_gradients == "parts"
+        shares = network.shared_torso or network.num_shared_layers > 0
+        if in_parts and shares:
             raise ConfigError(
                 "clip_gradients=parts needs policy and values of their own; use "
-                "shared_torso=false, or clip_gradients=whole"
+                "shared_torso=false without shared_layers, or clip_gradients=whole"
             )
         if self.is_natural:
             check_natural(learning, self.network, self.job)
         self.imitation.check_use(self.network.recurrent)
+        if self.is_phasic and network.num_shared_layers:
+            raise ConfigError(
+                f"shared_layers={network.shared_layers} does not go with algorithm=ppg, which is "
+                "for one torso or two; use algorithm=ppo, or leave shared_layers out"
+            )
+        augmentation = self.augmentation.augmentation
+        self.auxiliary.check_with(learning.algorithm, augmentation, shares, in_parts)
         self._check_sequences()
 
     def _check_sequences(self) -> None:

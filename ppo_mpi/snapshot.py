@@ -103,6 +103,8 @@ def entries_of(run: Run) -> dict[str, dict[str, Any]]:
         entries["running_returns"] = {str(i): r for i, r in zip(indices, returns, strict=True)}
     if run.rewarder is not None:
         entries["intrinsic_returns"] = run.rewarder.entries()
+    if run.bonus is not None:
+        entries["bonus_returns"] = run.bonus.entries()
     return entries
 
 
@@ -225,6 +227,8 @@ def _restore_environments(run: Run, checkpoint: Checkpoint) -> int:
             run.reward_normalizer.returns[slots] = 0.0
         if run.rewarder is not None and actor is run.collector.actor:
             run.rewarder.load_entries(checkpoint.state["intrinsic_returns"], slots)
+        if run.bonus is not None and actor is run.collector.actor:
+            run.bonus.load_entries(checkpoint.state["bonus_returns"], slots)
     return fresh
 
 

@@ -17,6 +17,7 @@ from ppo_mpi.errors import CheckpointError
 from ppo_mpi.learning import adam, natural_gradient, rmsprop
 from ppo_mpi.learning.augmenting import transforms_for
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.freezing import freeze
 from ppo_mpi.rewards.base import RewardModel
 from ppo_mpi.rewards.making import make_reward_model
 from ppo_mpi.snapshot_phase import check_phase
@@ -51,7 +52,9 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
                 torch.float32,
                 config.learning.normalize_values,
                 aux_head=config.has_aux_head,
+                heads=config.auxiliary.heads,
             )
+            freeze(model, config.transfer.frozen_layers)
             reward_model = make_reward_model(config, envs)
     except (RuntimeError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise CheckpointError(f"{whose} describes no network that can be: {error}") from error

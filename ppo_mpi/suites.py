@@ -11,6 +11,7 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.corrupted import CorruptedEnvs
 from ppo_mpi.envs.listed_levels import ListedLevels
 from ppo_mpi.envs.several import SeveralEnvs
+from ppo_mpi.envs.truths import Told
 from ppo_mpi.registry import SUITES, lookup, names_of, split_env_name
 from ppo_mpi.settings.procgen import ProcgenConfig
 
@@ -45,10 +46,13 @@ def make_envs(
         options["restart_failed"] = restart_failed
     make = lookup("environment suite", SUITES, suite)
     listed = options.pop("level_seeds", ())
+    told = Told(config.auxiliary.heads, config.auxiliary.bonus_rewards)
 
     def make_game(name: str, own: Sequence[int]) -> VecEnvs:
         task = split_env_name(name)[1]
         envs: VecEnvs = make(task, own, seed, stream=stream, render=render, options=options)
+        if told != Told():
+            envs.tell(told)
         return envs
 
     names = names_of(config.environment.env)

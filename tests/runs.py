@@ -41,6 +41,15 @@ JOBS = {
         "probe:picture_and_vector", "--network", "auto", "--channel-multiplier", "0.25",
         "--feature-size", "32", "--normalize-observations", "true", *COMMON,
     ],
+    # Heads on every side, losses that stop before the layers that are shared, and a bonus.
+    "tasks": [
+        "probe:beacon", *COMMON, "--shared-torso", "false", "--shared-layers", "1",
+        "--recurrent", "gru", "--recurrent-size", "8", "--hidden-sizes", "12", "8",
+        "--auxiliary-heads", "distance:regression@policy", "side:classes:2@shared.1",
+        "--auxiliary-weights", "1", "0.5", "--shared-gradients", "policy", "auxiliary",
+        "--bonus-rewards", "true", "--bonus-coef", "0.5", "--normalize-observations", "true",
+        "--microbatch-size", "16", "--sequence-steps", "8", "--frozen-layers", "trunk.*.bias",
+    ],
     # What the learning settings have, all at once.
     "options": [
         "CartPole-v1", *COMMON, "--clip-observations", "true", "--observation-clip", "2",

@@ -21,6 +21,8 @@ from ppo_mpi.envs.spaces import (
     MultiDiscrete,
     ObservationSpec,
 )
+from ppo_mpi.envs.truths import Told
+from ppo_mpi.errors import ConfigError
 
 __all__ = [
     "ActionSpec",
@@ -70,6 +72,9 @@ class StepResult:
     """slot -> what there is to tell of the episode that ended with this step, by name (whether its
     goal was reached, ...), in suites that know more than rewards; evaluations make columns of
     it."""
+
+    bonus: np.ndarray | None = None
+    """[B] float32, info["bonus_reward"] of the step; None where nobody asked for it."""
 
     @property
     def learned_terminated(self) -> np.ndarray:
@@ -131,6 +136,26 @@ class VecEnvs(ABC):
     @abstractmethod
     def levels(self) -> np.ndarray:
         """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
+
+    def tell(self, told: Told) -> None:
+        """Let the environments tell more than they do, from their next reset on.
+
+        Raises:
+            ConfigError: they know nothing of the kind.
+        """
+        raise ConfigError(
+            "auxiliary_heads and bonus_rewards need environments whose reset() and step() return "
+            "an info: your own, those of Gymnasium's registry that are not stepped as arrays, or "
+            "probe:beacon; leave them out here"
+        )
+
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations, as ``tell`` asked for it.
+
+        NaN where it is not known.
+        """
+        return np.zeros((len(self.indices), 0), np.float32)
 
     @abstractmethod
     def get_states(self) -> list[bytes | None]:

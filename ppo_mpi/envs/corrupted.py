@@ -117,6 +117,11 @@ class CorruptedEnvs(VecEnvs):
         """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
         return self._envs.levels
 
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations."""
+        return self._envs.truths
+
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, the number of its picture in front."""
         return [

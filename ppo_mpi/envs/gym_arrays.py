@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.envs import gym_state
-from ppo_mpi.envs.base import StepResult
+from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.gym_control import GymEnvs
+from ppo_mpi.envs.truths import Told
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
 """(states [B, K] float64, actions) -> next states, observations [B, F] float32, rewards [B], and
@@ -150,6 +151,16 @@ class ArrayEnvs(GymEnvs):
         self._limits = np.array(
             [math.inf if limit is None else limit._max_episode_steps for limit in limits]
         )
+
+    def tell(self, told: Told) -> None:
+        """Tell nothing more: these environments know no more.
+
+        Raises:
+            ConfigError: they are to tell something.
+        """
+        if told != Told():
+            VecEnvs.tell(self, told)
+        super().tell(told)
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Take one step in every slot; ``actions`` is [B] int64 or [B, A] float32."""

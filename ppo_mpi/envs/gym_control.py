@@ -6,7 +6,6 @@ Axes: B environments on this rank; H, W, C image; F features; A action size.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from ppo_mpi.envs import gym_state
 from ppo_mpi.envs.base import StepResult, VecEnvs
+from ppo_mpi.envs.gym_drawing import close, frame
 from ppo_mpi.envs.gym_making import Make, make_env, parse_env_kwargs, quiet
 from ppo_mpi.envs.gym_spaces import (
     action_spec,
@@ -21,7 +21,7 @@ from ppo_mpi.envs.gym_spaces import (
     gym_actions,
     observation_spec,
 )
-from ppo_mpi.envs.mujoco_rendering import close_at_exit, draw, is_closed
+from ppo_mpi.envs.truths import Told
 from ppo_mpi.errors import CheckpointError, FailedEnvironmentError
 from ppo_mpi.seeding import stream_seed
 
@@ -147,6 +147,12 @@ class GymEnvs(VecEnvs):
         ]
         """The seed of each slot's next reset; None goes on with the environment's generator."""
         self._obs = np.zeros((len(self.indices), *self.obs_spec.shape), self.obs_spec.dtype)
+        self.tell(Told())
+
+    def tell(self, told: Told) -> None:
+        """Read truths and bonus rewards from the info of every reset and step from now on."""
+        self._told = told
+        self._truths = np.full((len(self.indices), told.width), np.nan, np.float32)
 
     def reset(self) -> np.ndarray:
         """Begin a fresh episode in every slot; return the observations [B, ...]."""
@@ -157,6 +163,7 @@ class GymEnvs(VecEnvs):
     def step(self, actions: np.ndarray) -> StepResult:
         """Take one step in every slot; ``actions`` as in ``VecEnvs.step``."""
         rewards = np.zeros(len(self._envs), np.float32)
+        bonus = np.zeros(len(self._envs), np.float32) if self._told.bonus else None
         terminated = np.zeros(len(self._envs), bool)
         truncated = np.zeros(len(self._envs), bool)
         dropped = set()
@@ -169,7 +176,9 @@ class GymEnvs(VecEnvs):
                 dropped.add(slot)
                 self._begin_episode(slot)
                 continue
-            obs, reward, ended, cut, _ = taken
+            obs, reward, ended, cut, info = taken
+            if bonus is not None:
+                bonus[slot] = self._told.bonus_of(info, self._id)
             self._in_a_row[slot] = 0
             rewards[slot], terminated[slot] = reward, ended
             truncated[slot] = cut and not ended
@@ -178,10 +187,10 @@ class GymEnvs(VecEnvs):
             if ended or cut:
                 self._begin_episode(slot)
             else:
-                self._obs[slot] = self._flat(obs)
+                self._arrive(slot, obs, info)
         return StepResult(
             self.observe(), rewards, terminated, truncated, final_obs, self.levels,
-            frozenset(dropped), last_obs,
+            frozenset(dropped), last_obs, bonus=bonus,
         )  # fmt: skip
 
     def observe(self) -> np.ndarray:
@@ -197,13 +206,18 @@ class GymEnvs(VecEnvs):
         """[B] int64, -1: the suite has no levels."""
         return np.full(len(self._envs), -1, np.int64)
 
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations; NaN where it is not known."""
+        return self._truths.copy()
+
     def get_states(self) -> list[bytes | None]:
         """Return each slot's state as JSON, or None where the environment cannot be saved."""
         return [
-            gym_state.get_state(
-                env, self._id, self._obs[slot], self._next_seeds[slot], self._failures[slot]
+            gym_state.get_state(env, self._id, obs, next_seed, failures, truths)
+            for env, obs, next_seed, failures, truths in zip(
+                self._envs, self._obs, self._next_seeds, self._failures, self._truths, strict=True
             )
-            for slot, env in enumerate(self._envs)
         ]
 
     def check_states(self, states: Sequence[bytes | None]) -> None:
@@ -234,18 +248,19 @@ class GymEnvs(VecEnvs):
                 self._obs[slot] = saved.obs
                 self._next_seeds[slot] = saved.next_seed
                 self._failures[slot] = saved.failures
+                self._truths[slot] = saved.truths
         return fresh
 
     def render(self) -> list[np.ndarray]:
         """Return one frame [H, W, 3] uint8 per slot."""
         assert self._render, "render() needs environments made with render=True"
         with quiet():
-            return [np.asarray(_frame(env), np.uint8) for env in self._envs]
+            return [np.asarray(frame(env), np.uint8) for env in self._envs]
 
     def close(self) -> None:
         """Free the environments."""
         for env in self._envs:
-            _close(env)
+            close(env)
 
     def _parsed(self, states: Sequence[bytes | None]) -> list[gym_state.SavedEnv | None]:
         if len(states) != len(self._envs):
@@ -255,7 +270,9 @@ class GymEnvs(VecEnvs):
         return [
             None
             if state is None
-            else gym_state.parse_state(state, env, self._id, self._obs[slot], self.indices[slot])
+            else gym_state.parse_state(
+                state, env, self._id, self._obs[slot], self.indices[slot], self._told.width
+            )
             for slot, (state, env) in enumerate(zip(states, self._envs, strict=True))
         ]
 
@@ -264,7 +281,13 @@ class GymEnvs(VecEnvs):
         while begun is FAILED:  # _try counts the failures
             begun = self._try(slot, "reset", seed=self._next_seeds[slot])
         self._next_seeds[slot] = None
-        self._obs[slot] = self._flat(begun[0])
+        self._arrive(slot, *begun)
+
+    def _arrive(self, slot: int, obs: Any, info: Any) -> None:
+        """Take an observation to act on, and what is true of it."""
+        self._obs[slot] = self._flat(obs)
+        if self._told.heads:
+            self._truths[slot] = self._told.truths(info, self._id)
 
     def _try(self, slot: int, verb: str, *arguments: Any, **keywords: Any) -> Any:
         """Return what the slot's environment answers; FAILED if it raised and was made anew.
@@ -296,7 +319,7 @@ class GymEnvs(VecEnvs):
 
     def _make_anew(self, slot: int) -> None:
         with contextlib.suppress(Exception):  # it is broken already
-            _close(self._envs[slot])
+            close(self._envs[slot])
         self._envs[slot] = self._make(self._id, self._env_kwargs, self._render)
         self.restarts += 1
         self._failures[slot] += 1
@@ -310,26 +333,3 @@ class GymEnvs(VecEnvs):
         from gymnasium.spaces import Box as GymBox
 
         return isinstance(self._obs_space, GymBox)
-
-
-def _frame(env: Any) -> Any:
-    """Return what ``render`` does, from the thread that draws if MuJoCo does."""
-    if not _draws_by_mujoco(env):
-        return env.render()
-    frame = draw(env.render)
-    close_at_exit(env, functools.partial(draw, env.close))
-    return frame
-
-
-def _close(env: Any) -> None:
-    is_closed(env)
-    if _draws_by_mujoco(env):
-        draw(env.close)
-    else:
-        env.close()
-
-
-def _draws_by_mujoco(env: Any) -> bool:
-    inner = env.unwrapped
-    by_shell = isinstance(inner, gym_state.Shell) and inner.draws_by_mujoco
-    return by_shell or hasattr(inner, "mujoco_renderer")

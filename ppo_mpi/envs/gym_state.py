@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ppo_mpi.envs import mujoco_state
+from ppo_mpi.envs.truths import truths_for_json, truths_from_json
 from ppo_mpi.errors import CheckpointError
 
 FORMAT = 1
@@ -72,10 +73,17 @@ class SavedEnv:
     """How often the environment has raised and was made anew."""
     episode: Any = None
     """What the environment's own ``save_episode`` gave."""
+    truths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """[W] float32, what is true of the observation; NaN where it is not known."""
 
 
 def get_state(
-    env: Any, env_id: str, obs: np.ndarray, next_seed: int | None, failures: int = 0
+    env: Any,
+    env_id: str,
+    obs: np.ndarray,
+    next_seed: int | None,
+    failures: int = 0,
+    truths: np.ndarray | None = None,
 ) -> bytes | None:
     """Return the state of one environment as JSON, or None if it cannot be saved.
 
@@ -85,6 +93,7 @@ def get_state(
         obs: its present observation, as shown to the policy.
         next_seed: the seed of its next reset, if one was assigned.
         failures: how often it has raised and was made anew.
+        truths: [W] float32, what is true of the observation; None if nobody asked.
     """
     kind, own = class_name(env), own_episode(env)
     if (own is None and kind not in SAVABLE) or not wrappers_are_known(env):
@@ -107,10 +116,14 @@ def get_state(
         "next_seed": next_seed,
         "failures": failures,
     }
+    if truths is not None and len(truths):
+        state["truths"] = truths_for_json(truths)
     return json.dumps(state).encode("ascii")
 
 
-def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int) -> SavedEnv:
+def parse_state(
+    state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int, width: int = 0
+) -> SavedEnv:
     """Read a state and check that it belongs to such an environment.
 
     Args:
@@ -119,6 +132,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
         env_id: its id.
         obs: an observation of it, whose shape and dtype are expected.
         index: its whole-job index, for messages.
+        width: W, numbers of its truths.
 
     Raises:
         CheckpointError: the state is damaged, or belongs to another environment.
@@ -149,6 +163,7 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
             _count_or_none("next_seed", saved["next_seed"]),
             _count_or_none("failures", saved.get("failures", 0)) or 0,
             episode,
+            truths_from_json(saved.get("truths", []), width),
         )
     except RecursionError as error:
         raise CheckpointError(f"{whose} is damaged: it is nested too deeply") from error
@@ -157,6 +172,12 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
             raise
         what = f"{type(error).__name__} {error}"[:200]
         raise CheckpointError(f"{whose} is damaged: {what}") from error
+    _check_parsed(parsed, env, obs, whose)
+    return parsed
+
+
+def _check_parsed(parsed: SavedEnv, env: Any, obs: np.ndarray, whose: str) -> None:
+    """Refuse a time limit that is not here, and an observation of another kind."""
     if (parsed.elapsed_steps is None) != (time_limit(env) is None):
         raise CheckpointError(f"{whose} and this environment do not both have a time limit")
     if parsed.obs.shape != obs.shape or parsed.obs.dtype != obs.dtype:
@@ -166,7 +187,6 @@ def parse_state(state: bytes, env: Any, env_id: str, obs: np.ndarray, index: int
         )
     if not np.isfinite(parsed.obs).all():
         raise CheckpointError(f"{whose} has an observation that is not finite")
-    return parsed
 
 
 def _check_episode(env: Any, env_id: str, episode: Any, whose: str) -> None:

@@ -85,6 +85,11 @@ class ListedLevels(VecEnvs):
         """[B] int64, the level each slot is in now."""
         return self._envs.levels
 
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations."""
+        return self._envs.truths
+
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, that of its stream of levels in front."""
         return [

@@ -63,6 +63,11 @@ class EnvParts(VecEnvs):
         """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
         return np.concatenate([part.levels for part in self.parts])
 
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations."""
+        return np.concatenate([part.truths for part in self.parts])
+
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, including its random streams; None if unsavable."""
         return [state for part in self.parts for state in part.get_states()]

@@ -20,6 +20,7 @@ from ppo_mpi.envs.arguments import PROBE, own_arguments
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.envs.probe_tasks import COLORS, SPACE_TASKS, ProbeTask
 from ppo_mpi.envs.spaces import clipped
+from ppo_mpi.envs.truths import AUXILIARY, Told
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import unknown_name
 from ppo_mpi.seeding import generator
@@ -150,7 +151,28 @@ class ProbeEnvs(VecEnvs):
         self.indices = tuple(indices)
         self._name, self._task, self._max_steps = name, TASKS[name], max_steps
         self.obs_spec, self.action_spec = self._task.obs_spec, self._task.action_spec
+        self._told = Told()
         self._slots = [_Slot(generator(seed, f"{stream}:probe", i)) for i in self.indices]
+
+    def tell(self, told: Told) -> None:
+        """Tell truths and a bonus, in the task that knows them.
+
+        Raises:
+            ConfigError: this one does not.
+        """
+        if self._task.truths is None:
+            super().tell(told)
+        self._told = told
+
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations; NaN where it is not known."""
+        found = np.zeros((len(self._slots), self._told.width), np.float32)
+        if self._task.truths is not None:
+            for position, slot in enumerate(self._slots):
+                info = {AUXILIARY: self._task.truths(slot.goal)}
+                found[position] = self._told.truths(info, f"probe:{self._name}")
+        return found
 
     def reset(self) -> np.ndarray:
         """Begin a fresh episode in every slot; return the observations [B, ...]."""
@@ -181,7 +203,12 @@ class ProbeEnvs(VecEnvs):
                 final_obs[position] = self._task.show(slot.goal)
             if truncated[position] or terminated[position]:
                 self._begin_episode(slot)
-        return StepResult(self.observe(), rewards, terminated, truncated, final_obs, self.levels)
+        bonus = None
+        if self._told.bonus:
+            bonus = np.where(rewards > 0, self._task.bonus, 0).astype(np.float32)
+        return StepResult(
+            self.observe(), rewards, terminated, truncated, final_obs, self.levels, bonus=bonus
+        )
 
     def observe(self) -> np.ndarray:
         """Return the current observations [B, ...]."""

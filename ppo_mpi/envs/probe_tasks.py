@@ -43,6 +43,10 @@ class ProbeTask:
     """Whether every step ends the episode."""
     max_steps: int = 10
     """Steps after which an episode is truncated."""
+    truths: Callable[[float], Mapping[str, float]] | None = None
+    """Tells what is true of a goal's observation, by name; None where nothing is told."""
+    bonus: float = 0.0
+    """Bonus reward of a step that was paid at all."""
     fails: bool = False
     """Whether environment 1 of the job raises in its fifth step."""
 
@@ -129,6 +133,16 @@ def _picture_and_vector(goal: float) -> np.ndarray:
     return PICTURE_AND_VECTOR.pack([picture, np.eye(3, dtype=np.float32)[place]])
 
 
+def _beacon_truths(goal: float) -> dict[str, float]:
+    """Return how far right of the second number the first one is, and on which side it is.
+
+    The side is not known near the middle.
+    """
+    place = places(goal, 2)
+    side = int(place[0] > 0) if abs(place[0]) > 0.2 else -1
+    return {"distance": float(place[0] - place[1]), "side": side}
+
+
 SPACE_TASKS: Mapping[str, ProbeTask] = {
     "multi_discrete": _choosing(MultiDiscrete((3, 2, 4)), (3, 2, 4)),
     "multi_binary": _choosing(MultiBinary(4), (2, 2, 2, 2)),
@@ -153,5 +167,17 @@ SPACE_TASKS: Mapping[str, ProbeTask] = {
         draw=lambda rng: int(rng.integers(9)),
         show=_picture_and_vector,
         reward=lambda goal, action: float(int(action) == sum(choices(goal, (3, 3))) % 3),
+    ),
+    # The action is shown one-hot, and two numbers behind it are good for auxiliary heads only.
+    "beacon": ProbeTask(
+        ObservationSpec((5,), "float32"),
+        Discrete(3),
+        draw=lambda rng: float(rng.random() * 3),
+        show=lambda goal: np.array(
+            [*one_hot(choices(goal, (3,)), (3,)), *places(goal, 2)], np.float32
+        ),
+        reward=lambda goal, action: float(int(action) == int(goal)),
+        truths=_beacon_truths,
+        bonus=0.25,
     ),
 }

@@ -119,6 +119,11 @@ class SeveralEnvs(VecEnvs):
         """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
         return self._scattered([part.levels for part in self.parts])
 
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations."""
+        return self._scattered([part.truths for part in self.parts])
+
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, including its random streams; None if unsavable."""
         states: list[bytes | None] = [None] * len(self.indices)

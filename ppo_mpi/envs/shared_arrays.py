@@ -1,6 +1,6 @@
 """Memory that a rank shares with its worker processes: what a step of the environments brings.
 
-Axes: B environments on this rank; W worker processes.
+Axes: B environments on this rank; W numbers of their truths.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Layout:
     obs_shape: tuple[int, ...]
     """Of one observation."""
     obs_dtype: str
+    truth_size: int = 0
+    """W, numbers that are told as true of an observation."""
 
     def entries(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return name -> (shape, dtype) of all arrays, in their order."""
@@ -37,12 +39,15 @@ class Layout:
             "truncated": (rows, "bool"),
             "levels": (rows, "int64"),
             "levels_now": (rows, "int64"),
+            "truths": ((*rows, self.truth_size), "float32"),
             "restarts": ((self.num_workers,), "int64"),
         }
 
 
 STEP_FIELDS = ("obs", "rewards", "terminated", "truncated", "levels")
 """The fields of a ``StepResult`` that travel here; the others are small and mostly empty."""
+STATE_FIELDS = ("levels_now", "truths")
+"""What else can be asked for between two steps."""
 
 
 class SharedArrays:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.envs.base import StepResult, VecEnvs
-from ppo_mpi.envs.shared_arrays import STEP_FIELDS, SharedArrays
+from ppo_mpi.envs.shared_arrays import STATE_FIELDS, STEP_FIELDS, SharedArrays
 from ppo_mpi.errors import FailedEnvironmentError
 
 PR_SET_PDEATHSIG = 1
@@ -54,7 +54,8 @@ def main(words: Sequence[str]) -> int:
         make, indices = pickle.loads(connection.recv_bytes())
         envs: VecEnvs = make(indices)
         obs = envs.observe()
-        specs = (envs.obs_spec, envs.action_spec, obs.shape[1:], obs.dtype.str)
+        shapes = obs.shape[1:], obs.dtype.str, envs.truths.shape[1]
+        specs = (envs.obs_spec, envs.action_spec, shapes)
     except EOFError:
         return 1
     except Exception as error:  # foreign code: it may raise anything
@@ -83,12 +84,13 @@ class Share:
             slots: of this one.
             number: of this worker, from 0.
         """
-        self._rows = {name: arrays[name][slots] for name in (*STEP_FIELDS, "levels_now")}
+        self._rows = {name: arrays[name][slots] for name in (*STEP_FIELDS, *STATE_FIELDS)}
         self._restarts = arrays["restarts"][number : number + 1]
 
     def put_state(self, envs: VecEnvs) -> None:
         """Write what can be asked for between two steps."""
         self._put("levels_now", envs.levels)
+        self._put("truths", envs.truths)
         self._restarts[0] = envs.restarts
 
     def put_obs(self, envs: VecEnvs) -> None:

@@ -55,8 +55,8 @@ class WorkerEnvs(VecEnvs):
             for number, slots in enumerate(self.slots):
                 self._workers.append(Worker(make, self.indices[slots], number, memory, heart))
             specs = self._answers()
-            self.obs_spec, self.action_spec, obs_shape, obs_dtype = specs[0]
-            layout = Layout(len(self.indices), num, obs_shape, obs_dtype)
+            self.obs_spec, self.action_spec, shapes = specs[0]
+            layout = Layout(len(self.indices), num, *shapes)
             self._arrays = SharedArrays(memory, layout)
             for worker, slots in zip(self._workers, self.slots, strict=True):
                 worker.share(layout, slots)
@@ -100,6 +100,11 @@ class WorkerEnvs(VecEnvs):
     def levels(self) -> np.ndarray:
         """[B] int64, the level each slot is in now; -1 where the suite has no levels."""
         return self._arrays["levels_now"].copy()
+
+    @property
+    def truths(self) -> np.ndarray:
+        """[B, W] float32, what is true of the present observations; NaN where it is not known."""
+        return self._arrays["truths"].copy()
 
     def get_states(self) -> list[bytes | None]:
         """Return each slot's whole state, including its random streams; None if unsavable."""

@@ -25,6 +25,7 @@ def make_batch(
     *,
     rewards_seen: RewardRange | None = None,
     bootstrap_factor: float = 1.0,
+    bonus_coef: float = 0.0,
 ) -> Batch:
     """Turn a rollout into advantages and value targets. Collective.
 
@@ -37,11 +38,12 @@ def make_batch(
         extrinsic_weight: factor on the environment's rewards beside them.
         rewards_seen: changed in place; there if the bootstrap clip is dynamic.
         bootstrap_factor: by which both ends of the bootstrap clip are multiplied now.
+        bonus_coef: weight of bonus rewards in what is learned from.
 
     Returns:
         this rank's share, [T, B]; advantages are normalized over the job if the config says so.
     """
-    rewards = learned_rewards(rollout, learning, reward_normalizer, comm)  # collective
+    rewards = learned_rewards(rollout, learning, reward_normalizer, comm, bonus_coef)  # collective
     if intrinsic is not None:
         rewards = (extrinsic_weight * rewards + intrinsic).astype(np.float32)
     bounds = bootstrap_bounds(learning, rewards, rewards_seen, bootstrap_factor, comm)  # collective
@@ -72,19 +74,23 @@ def learned_rewards(
     learning: LearningConfig,
     reward_normalizer: RewardNormalizer | None,
     comm: Communicator,
+    bonus_coef: float = 0.0,
 ) -> np.ndarray:
     """Return the rewards that are learned from, [T, B] float32. Collective.
 
-    In this order: their sign, divided by the running deviation of returns, within bounds. What is
-    reported is none of it: episodes sum up rewards as they were.
+    In this order: their sign, with weighted bonus rewards added, divided by the running deviation
+    of returns, within bounds. What is reported is none of it: episodes sum up rewards as they were.
 
     Args:
         rollout: this rank's.
         learning: says which of it.
         reward_normalizer: changed in place; None leaves rewards as they are.
         comm: the job.
+        bonus_coef: weight of bonus rewards.
     """
     rewards = np.sign(rollout.rewards) if learning.reward_sign else rollout.rewards
+    if rollout.bonus is not None and bonus_coef:
+        rewards = (rewards + bonus_coef * rollout.bonus).astype(np.float32)
     if reward_normalizer is not None:
         ended = rollout.terminated | rollout.truncated
         rewards = reward_normalizer(rewards, ended, comm)  # collective

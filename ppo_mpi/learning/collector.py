@@ -25,6 +25,7 @@ from ppo_mpi.learning.reproducible import Workers, outputs_and_memory
 from ppo_mpi.learning.rollout import Rollout
 from ppo_mpi.learning.sequences import MemoryKeeper, without_ended
 from ppo_mpi.learning.transition import ALL, Place, Transition
+from ppo_mpi.learning.truths import ToldKeeper
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.distributions import draw_noise
 from ppo_mpi.seeding import generator
@@ -200,13 +201,17 @@ class Actor:
             self._step = t
             STOP.check_grace()
             seen = None if self.normalizer is None else self.envs.observe()
+            truths = self.envs.truths if self.model.heads else None
             obs, memory = self._obs, self.memory
             actions, log_probs, values, after = self.act(obs, self._noise[t], memory)
             result = self.envs.step(self.model.policy.for_suite(actions).cpu().numpy())
             self.note(result)
             self.arrive(result.obs)
             self.memory = self.carried(after, result)
-            yield t, Transition(obs, actions, log_probs, values, result, seen, memory, after)
+            yield (
+                t,
+                Transition(obs, actions, log_probs, values, result, seen, memory, after, truths),
+            )
 
     def carried(self, memory: Tensor, result: StepResult) -> Tensor:
         """Return what goes on into the next step, [N, S]: nothing of an episode that has ended.
@@ -248,6 +253,7 @@ class Collector:
         spec, action_spec = actor.envs.obs_spec, actor.model.action_spec
         shape = (rollout_steps, len(actor.envs.indices))
         device = actor.device
+        self.told = ToldKeeper(shape, actor.model.heads, device)
         dtype = torch.uint8 if spec.dtype == "uint8" else torch.float32
         self.obs = torch.zeros(*shape, *spec.shape, dtype=dtype, device=device)
         kind = getattr(torch, action_spec.dtype)
@@ -260,6 +266,8 @@ class Collector:
         self.truncated = np.zeros(shape, bool)
         self.ended = np.zeros(shape, bool)
         """[T, B], where episodes did: not where only a life was lost."""
+        self.dropped: list[tuple[int, int]] = []
+        """Step and slot of ends behind which an environment was made anew, as it had raised."""
 
     def collect(self, iteration: int, continue_episodes: bool) -> Rollout:
         """Take T steps in each environment.
@@ -277,7 +285,7 @@ class Collector:
             self.keeper.begin()
         final: list[tuple[int, int, np.ndarray]] = []
         last: list[tuple[int, int, np.ndarray]] = []
-        dropped: list[tuple[int, int]] = []
+        self.dropped = []
         with closing(actor.transitions(steps)) as transitions:
             for place, transition in transitions:
                 if actor.normalizer is not None and transition.seen is not None:
@@ -287,13 +295,14 @@ class Collector:
                 self.actions[place] = transition.actions
                 self.log_probs[place] = transition.log_probs
                 self.values[place] = transition.values
+                self.told.note(place, transition)
                 self.rewards[place] = result.rewards
                 self.terminated[place] = result.learned_terminated
                 self.truncated[place] = result.learned_truncated
                 self.ended[place] = result.terminated | result.truncated
                 t = place if isinstance(place, int) else place[0]
                 final += [(t, slot, obs) for slot, obs in result.final_obs.items()]
-                dropped += [(t, slot) for slot in result.dropped]
+                self.dropped += [(t, slot) for slot in result.dropped]
                 if self.keeper is not None:
                     self.keeper.note(place, transition)
                 if self.keeps_following:  # behind what was made anew nothing is known
@@ -304,20 +313,19 @@ class Collector:
         return Rollout(
             self.obs, self.actions, self.log_probs, self.values, self.next_values,
             self.rewards, self.terminated, self.truncated,
-            self._following(last, dropped) if self.keeps_following else None,
+            self._following(last) if self.keeps_following else None,
             self.keeper.of_rollout(self.ended) if self.keeper is not None else None,
+            self.told.truths, self.told.bonus,
         )  # fmt: skip
 
-    def _following(
-        self, last: list[tuple[int, int, np.ndarray]], dropped: list[tuple[int, int]]
-    ) -> Following:
+    def _following(self, last: list[tuple[int, int, np.ndarray]]) -> Following:
         actor = self.actor
         obs = actor.obs[:0]
         if last:
             raw = np.stack([obs for _, _, obs in last])
             obs = actor.prepare(raw, [slot for _, slot, _ in last])
         ended = torch.from_numpy(self.ended)
-        return following(self.obs, actor.obs, ended, [end[:2] for end in last], obs, dropped)
+        return following(self.obs, actor.obs, ended, [end[:2] for end in last], obs, self.dropped)
 
     def _bootstrap(self, final: list[tuple[int, int, np.ndarray]]) -> None:
         """Set next_values: of the next step, or of the true last observation if cut short."""

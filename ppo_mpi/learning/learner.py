@@ -13,6 +13,7 @@ from ppo_mpi.learning.augmenting import Augmenter
 from ppo_mpi.learning.device_terms import DeviceTerms
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Minibatch
+from ppo_mpi.learning.tasks import Tasks
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.settings.learning import LearningConfig
 
@@ -33,6 +34,7 @@ class Learner:
         on_device: bool = False,
         record: bool = False,
         augmenter: Augmenter | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         """Put them together.
 
@@ -48,10 +50,12 @@ class Learner:
                 best on a GPU; without workers only.
             record: whether a microbatch's kernels are then recorded and replayed.
             augmenter: changes the images that the loss sees; None if nothing does.
+            tasks: what is learned beside policy and values; None if nothing is.
         """
         self.model = model
         self.workers = workers
         self.augmenter = augmenter
+        self.tasks = tasks
         self.loss = algorithm.loss
         self.loss_gradients = algorithm.gradients
         self.before_step = algorithm.before_step

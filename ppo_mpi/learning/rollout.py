@@ -19,6 +19,7 @@ from ppo_mpi.learning.sequences import (
     sequence_samples,
     split_sequences,
 )
+from ppo_mpi.learning.truths import Truths
 from ppo_mpi.networks.recurrent import Sequences
 from ppo_mpi.seeding import generator
 
@@ -48,6 +49,10 @@ class Rollout:
     """What followed the observations; only kept for a reward model."""
     memory: RolloutMemory | None = None
     """What the policy remembered; None if it does not."""
+    truths: Truths | None = None
+    """What is true of the observations; None without auxiliary heads."""
+    bonus: np.ndarray | None = None
+    """[T, B] float32, bonus rewards, raw; None if nobody asked for them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class Minibatch:
     """How the samples follow each other, for a policy that remembers."""
     samples: Tensor | None = None
     """[N] int64, positions in the rollout's [T * B]; None if the samples are of none."""
+    truths: Truths | None = None
+    """What is true of the observations; None without auxiliary heads."""
 
     def __len__(self) -> int:
         return len(self.returns)
@@ -181,5 +188,6 @@ def microbatches(batch: Batch, samples: Tensor, size: int) -> Iterator[Minibatch
             piece, sequences = lined_up(rollout.memory, piece)
         obs, actions, log_probs, values, advantages, returns = (x[piece.to(x.device)] for x in flat)
         yield Minibatch(
-            obs, actions, log_probs, values, advantages, returns, sequences, samples=piece
-        )
+            obs, actions, log_probs, values, advantages, returns, sequences, samples=piece,
+            truths=None if rollout.truths is None else rollout.truths.of(piece),
+        )  # fmt: skip

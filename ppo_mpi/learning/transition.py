@@ -34,3 +34,5 @@ class Transition:
     """[B, S] with which the policy acted."""
     memory_after: Tensor
     """[B, S] what it remembered then, even where the episode ended."""
+    truths: np.ndarray | None = None
+    """[B, W] float32, what is true of the observation; None without auxiliary heads."""

@@ -50,6 +50,8 @@ class Group:
     """Of the rollout, counted from 0: that of the transition under way."""
     seen: np.ndarray | None = None
     """Its raw observation, if the run normalizes."""
+    truths: np.ndarray | None = None
+    """What is true of it, if there are auxiliary heads."""
     outputs: tuple[Tensor, ...] = ()
     """Actions, log-probabilities, values and memories after them."""
     pending: Future[StepResult] | None = field(default=None, repr=False)
@@ -176,6 +178,8 @@ class TurnActor(Actor):
         self._step = group.step = t
         if self.normalizer is not None:
             group.seen = group.envs.observe()
+        if self.model.heads:
+            group.truths = group.envs.truths
         group.obs.copy_(group.arriving, non_blocking=True)
         group.noise.copy_(self._noise[t, group.slots])
         group.memory.copy_(self.memory[group.slots])
@@ -205,5 +209,6 @@ class TurnActor(Actor):
         actions, log_probs, values, after = group.outputs
         self.memory[group.slots] = self.carried(after, result)
         return place, Transition(
-            group.obs, actions, log_probs, values, result, group.seen, group.memory, after
-        )
+            group.obs, actions, log_probs, values, result, group.seen, group.memory, after,
+            group.truths,
+        )  # fmt: skip

@@ -55,6 +55,9 @@ def update(
     num_updates = 0
     deal = partial(dealt, batch.rollout, indices, config.num_minibatches, learner.seed, iteration)
     samples = deal(0)
+    if learner.tasks is not None:
+        assert batch.rollout.truths is not None, "auxiliary heads have truths"
+        learner.tasks.begin(batch.rollout.truths, iteration, comm)  # collective
     for epoch in range(config.num_epochs):
         if learner.augmenter is not None:
             returns = learner.model.in_returns(batch.returns)
@@ -90,6 +93,8 @@ def update(
     metrics["optimizer_steps"] = float(num_updates)
     if learner.of_optimizer is not None:
         metrics |= learner.of_optimizer(learner.optimizer)
+    if learner.tasks is not None:
+        metrics |= learner.tasks.metrics(metrics)
     return metrics | (learner.augmenter.metrics() if learner.augmenter is not None else {})
 
 

@@ -122,7 +122,14 @@ def prepare_batch(
         rewards.extrinsic_weight,
         rewards_seen=run.rewards_seen,
         bootstrap_factor=now.bootstrap_factor,
+        bonus_coef=config.auxiliary.bonus_coef,
     )  # collective
+    if run.bonus is not None:
+        assert rollout.bonus is not None, "every rank has environments, and they tell it"
+        collector = run.collector
+        metrics["bonus_return_mean"] = run.bonus.mean_of(
+            rollout.bonus, collector.ended, collector.dropped, continue_episodes, comm
+        )  # collective
     if batch.bootstrap_bounds is not None:  # in every iteration of a run, or in none
         low, high = batch.bootstrap_bounds
         metrics |= {"bootstrap_low": low, "bootstrap_high": high}

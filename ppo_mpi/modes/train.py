@@ -25,6 +25,7 @@ from ppo_mpi.learning.episodes import gather_episodes
 from ppo_mpi.learning.scheduled import scheduled
 from ppo_mpi.learning.schedules import continues_episodes
 from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
+from ppo_mpi.modes.borrowing import borrow
 from ppo_mpi.modes.cloning import begin_imitation
 from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
@@ -71,6 +72,8 @@ def train_command(
         opening.lock.release()
         return 0
     run = build_run(config, comm, checkpoint.state if checkpoint else None)  # collective
+    if checkpoint is None:
+        borrow(run, config, comm)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
     comm.heart.folder = new_records(opening.run_dir, comm.rank)
     logger = open_logger(config, opening.run_dir, comm, checkpoint)

@@ -102,7 +102,14 @@ def activations_of(
         if model.value_recurrent is not None:
             found |= {"value.memory": value_features}
     outputs, values = model.policy_head(features), model.value_head(value_features)[:, 0]
-    return found | {"policy": outputs, "value": values}
+    behind_all = {"shared": features, "policy": features, "value": value_features}
+    if model.trunk is not None:
+        behind_all["shared"] = found[f"shared.{len(model.trunk.linears)}"]
+    found |= {"policy": outputs, "value": values}
+    for head, layer in zip(model.heads, model.auxiliary_heads, strict=True):
+        place = behind_all[head.side] if head.depth is None else found[f"{head.side}.{head.depth}"]
+        found[f"auxiliary.{head.name}"] = layer(place)
+    return found
 
 
 def _named(side: str, layers: dict[str, Tensor]) -> dict[str, Tensor]:

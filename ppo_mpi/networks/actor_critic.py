@@ -6,6 +6,8 @@ numbers of a memory.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from ppo_mpi.envs.base import ActionSpec, ObservationSpec
 from ppo_mpi.networks.activations import activations_of
+from ppo_mpi.networks.auxiliary_heads import make_heads
 from ppo_mpi.networks.combined import unpacked
 from ppo_mpi.networks.direct import DirectPass, runs_directly
 from ppo_mpi.networks.distributions import Distribution
@@ -23,6 +26,7 @@ from ppo_mpi.networks.policies import PolicyKind
 from ppo_mpi.networks.recurrent import Sequences, make_recurrent
 from ppo_mpi.networks.value_scale import ValueScale
 from ppo_mpi.registry import NETWORKS, lookup
+from ppo_mpi.settings.heads import Head
 from ppo_mpi.settings.network import NetworkConfig
 
 
@@ -42,6 +46,7 @@ class ActorCritic(nn.Module):
         *,
         aux_head: bool = False,
         detach_values: bool = False,
+        heads: Sequence[Head] = (),
     ) -> None:
         super().__init__()
         name = config.network
@@ -90,6 +95,9 @@ class ActorCritic(nn.Module):
         if aux_head:
             self.aux_value_head = AlignedLinear(self.torso.feature_size, 1)
             initialize_head(self.aux_value_head, config.initialization, config.value_gain)
+        # Of what is learned beside policy and values, each with its side.
+        self.heads = tuple(replace(h, side=h.side_in(self.value_torso is None)) for h in heads)
+        self.auxiliary_heads = make_heads(self, self.heads, config.initialization)
         self._detaches_values = detach_values and self.value_torso is None
 
     def in_returns(self, values: Tensor) -> Tensor:
@@ -203,7 +211,8 @@ class ActorCritic(nn.Module):
             [N, ...] float32 each, in the order of the layers. Those that policy and value share are
             "shared.1", "shared.2", ...; those of their own "policy.1" and "value.1", ...; what is
             remembered "shared.memory", or "policy.memory" and "value.memory". Last come "policy",
-            the policy head's outputs [N, A], and "value", those of the value head [N].
+            the policy head's outputs [N, A], "value", those of the value head [N], and for each
+            auxiliary head "auxiliary.NAME".
         """
         return activations_of(self, obs, sequences)
 

@@ -59,6 +59,8 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
             checks[name] = (_entries(number, _is_episode), f"{number} episodes by their index")
     if config.learning.normalize_rewards:
         checks["running_returns"] = (_entries(num_envs, is_number), f"{num_envs} numbers by index")
+    if config.auxiliary.bonus_rewards:
+        checks["bonus_returns"] = (_entries(num_envs, is_number), f"{num_envs} numbers by index")
     if config.rewards.reward_model != "none":
         pairs = _entries(num_envs, _is_pair)
         checks["intrinsic_returns"] = (pairs, f"{num_envs} pairs of numbers by index")

@@ -40,6 +40,7 @@ COMPARED = [(job, other) for job in ("starpilot", "CartPole") for other in OTHER
 COMPARED += [("split", "ranks2"), ("split", "ranks3")]
 COMPARED += [("probe:box", "ranks3"), ("probe:tuple", "ranks3"), ("probe:tuple", "turns")]
 COMPARED += [("probe:picture_and_vector", "ranks2"), ("probe:picture_and_vector", "turns")]
+COMPARED += [("tasks", "ranks2"), ("tasks", "ranks3"), ("tasks", "turns"), ("tasks", "workers")]
 COMPARED += [("options", "ranks2"), ("options", "ranks3"), ("options", "turns")]
 
 

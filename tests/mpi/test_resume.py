@@ -50,6 +50,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         ("probe:box", (0, 0)),
         ("probe:tuple", (0, 0)),
         ("probe:picture_and_vector", (0, 0)),
+        ("tasks", (0, 3)),
         ("options", (0, 0, 0)),
     ],
 )
