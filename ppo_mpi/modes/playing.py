@@ -171,6 +171,7 @@ class _Game:
                 level=int(result.levels[slot]),
                 episode_return=float(self.returns[slot]),
                 info={k: float(v) for k, v in result.episode_facts.get(slot, {}).items()},
+                final_observation=final_observation(result, slot),
                 activations={name: own[i] for name, own in layers.items()},
             )
             assert watcher.callback is not None, "somebody looks"
@@ -186,6 +187,15 @@ def ended_episode(
     facts = {name: float(value) for name, value in told.items()}
     level = int(result.levels[slot])
     return PlayedEpisode(number, level, float(episode_return), int(length), facts)
+
+
+def final_observation(result: StepResult, slot: int) -> np.ndarray | None:
+    """Return what the episode that ended in a slot led to; None if unknown, or if none ended."""
+    if not (result.terminated[slot] or result.truncated[slot]):
+        return None
+    last = result.final_obs.get(slot, result.last_obs.get(slot))
+    # A copy: the environment may write the next ones into the same memory.
+    return None if last is None else np.array(last)
 
 
 def begin_episodes(

@@ -46,6 +46,8 @@ class Step:
     """Sum of the raw rewards up to and including this step."""
     info: Mapping[str, float] = field(default_factory=dict)
     """What the suite tells of the episode, by name, with its last step."""
+    final_observation: np.ndarray | None = None
+    """What the last step of an episode led to, where the suite knows it; None in all others."""
     activations: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Layer -> what it gave, where that was asked for."""
 

@@ -14,16 +14,13 @@ import numpy as np
 import ppo_mpi
 from ppo_mpi.agent import Agent, agent_from_checkpoint, read_run
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.distributed.heart import EVALUATING, Heart
+from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.machine import choose_device, set_threads
-from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.spaces import clipped
 from ppo_mpi.errors import FailedEnvironmentError
-from ppo_mpi.modes.acting import act_for
-from ppo_mpi.modes.evaluate import begin_episodes, check_finite
-from ppo_mpi.modes.evaluation_plan import env_indices, num_places
-from ppo_mpi.networks.distributions import draw_noise
-from ppo_mpi.seeding import generator
+from ppo_mpi.modes.evaluation_plan import num_places
+from ppo_mpi.modes.playing import play_episodes
+from ppo_mpi.modes.steps import Step, Watcher
 from ppo_mpi.settings.record import RecordConfig
 from ppo_mpi.storage.durable import on_root
 from ppo_mpi.storage.trajectories import (
@@ -144,56 +141,23 @@ def play(
     Raises:
         NonFiniteError: a reward or an observation is NaN or infinite.
     """
-    if not numbers:
-        return []
-    seed, levels, spec = config.seed, config.levels, agent.model.action_spec
-    envs = agent.make_envs(env_indices(agent, numbers), seed, stream="evaluate", levels=levels)
-    left = [list(own) for own in numbers]
-    noise = [generator(seed, "evaluate:actions", own[0]) for own in numbers]
-    obs = begin_episodes(agent, envs, numbers, levels, seed)
-    running = [Episode(own[0]) for own in numbers]
-    active, memory = list(range(len(numbers))), agent.no_memory(len(numbers))
-    finished = []
-    while active:
-        heart.beat(EVALUATING)
-        draws = (
-            None if config.greedy else np.stack([draw_noise(noise[s], 1, spec)[0] for s in active])
-        )
-        actions = clipped(spec, act_for(agent, obs, active, draws, memory))
-        before, result = obs.copy(), envs.step(actions)
-        memory[result.terminated | result.truncated] = 0.0
-        obs = result.obs
-        check_finite(result, envs.obs_spec, active, agent.config.environment.env)
-        for slot in list(active):
-            note(running[slot], before[slot], actions[slot], result, slot)
-            if not (result.terminated[slot] or result.truncated[slot]):
-                continue
-            if slot not in result.dropped:
-                finished.append(running[slot])
-            del left[slot][0]
-            if not left[slot]:
-                active.remove(slot)
-                continue
-            running[slot] = Episode(left[slot][0])
-            noise[slot] = generator(seed, "evaluate:actions", left[slot][0])
-            if len(left[slot]) > 1:  # the next one has begun by itself; this is the one after it
-                agent.assign(envs, slot, left[slot][1], levels, seed)
-    envs.close()
-    return finished
+    spec = agent.model.action_spec
+    episodes: dict[int, Episode] = {}
 
+    def note(step: Step) -> None:
+        episode = episodes.setdefault(step.episode, Episode(step.episode))
+        episode.obs.append(np.array(step.observation))
+        episode.actions.append(clipped(spec, step.action[None])[0])
+        episode.rewards.append(step.reward)
+        episode.terminated = step.terminated
+        episode.level = step.level
+        episode.final = step.final_observation
 
-def note(
-    episode: Episode, obs: np.ndarray, action: np.ndarray, result: StepResult, slot: int
-) -> None:
-    """Add a step to the episode in a slot."""
-    episode.obs.append(obs)
-    episode.actions.append(np.array(action))
-    episode.rewards.append(float(result.rewards[slot]))
-    episode.terminated = bool(result.terminated[slot])
-    episode.level = int(result.levels[slot])
-    # A copy: the environment may write the next ones into the same memory.
-    last = result.final_obs.get(slot, result.last_obs.get(slot))
-    episode.final = None if last is None else np.array(last)
+    watcher = Watcher(callback=note)
+    played = play_episodes(
+        agent, numbers, config.levels, config.seed, config.greedy, heart, watcher
+    )
+    return [episodes[own.episode] for own in played]
 
 
 def joined(agent: Agent, played: list[Episode], config: RecordConfig) -> Trajectories:
