@@ -18,6 +18,7 @@ from torch import Tensor
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import NonFiniteError
 from ppo_mpi.learning.algorithm import Place
+from ppo_mpi.learning.device_terms import DeviceTerms
 from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.reproducible import Workers, samples_by_environment
 from ppo_mpi.learning.rollout import Batch, Minibatch, dealt, microbatches, pieces_of
@@ -67,15 +68,8 @@ def update(
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective
             epoch_batch = replace(batch, advantages=normalized)
         if learner.device_terms is not None:
-            if batch.rollout.memory is None:  # sequences are lined up by the processor
-                samples = sent(samples, batch.returns.device)
-            epoch_batch = learner.device_terms.hold(epoch_batch, now.clip_range, now.entropy_coef)
-            learner.device_terms.prepare(
-                [
-                    piece
-                    for own in samples
-                    for piece in pieces_of(batch.rollout, own, learner.microbatch_size)
-                ]
+            epoch_batch, samples = on_device(
+                learner, learner.device_terms, epoch_batch, samples, now
             )
         rows = []
         for own in samples:
@@ -90,12 +84,39 @@ def update(
         most = math.inf if config.target_kl is None else config.kl_stop_factor * config.target_kl
         if metrics["approx_kl"] > most:
             break
-    metrics["optimizer_steps"] = float(num_updates)
+    return metrics | {"optimizer_steps": float(num_updates)} | metrics_beside(learner, metrics)
+
+
+def metrics_beside(learner: Learner, metrics: dict[str, float]) -> dict[str, float]:
+    """Return what optimizer, auxiliary tasks and augmentation have to tell of an update."""
+    beside: dict[str, float] = {}
     if learner.of_optimizer is not None:
-        metrics |= learner.of_optimizer(learner.optimizer)
+        beside |= learner.of_optimizer(learner.optimizer)
     if learner.tasks is not None:
-        metrics |= learner.tasks.metrics(metrics)
-    return metrics | (learner.augmenter.metrics() if learner.augmenter is not None else {})
+        beside |= learner.tasks.metrics(metrics)
+    if learner.augmenter is not None:
+        beside |= learner.augmenter.metrics()
+    return beside
+
+
+def on_device(
+    learner: Learner, terms: DeviceTerms, batch: Batch, samples: list[Tensor], now: Scheduled
+) -> tuple[Batch, list[Tensor]]:
+    """Return an epoch's batch and samples as they are held where the model is.
+
+    Args:
+        learner: of the model.
+        terms: hold them.
+        batch: this rank's share.
+        samples: this rank's samples of each minibatch.
+        now: what the schedules say.
+    """
+    if batch.rollout.memory is None:  # sequences are lined up by the processor
+        samples = sent(samples, batch.returns.device)
+    held = terms.hold(batch, now.clip_range, now.entropy_coef)
+    size = learner.microbatch_size
+    terms.prepare([piece for own in samples for piece in pieces_of(batch.rollout, own, size)])
+    return held, samples
 
 
 def numbers_of(learner: Learner, rows: list[dict[str, Any]], comm: Communicator) -> Any:

@@ -196,7 +196,7 @@ def prepare_folder(opening: Opening, clobber: bool, comm: Communicator) -> None:
 
 
 def close_finished(opening: Opening, comm: Communicator) -> None:
-    """Do what is left of a run that has reached its total. Collective.
+    """Do what is left of a run that has reached its total, and give its lock back. Collective.
 
     The job that trained it may have ended after its last checkpoint and before the mark DONE.
     """
@@ -209,6 +209,7 @@ def close_finished(opening: Opening, comm: Communicator) -> None:
             run_folder.mark_done(opening.run_dir, checkpoint.state["timesteps"])
 
     on_root(comm, close)  # collective
+    opening.lock.release()
 
 
 def _set_its_tags(run_dir: Path, checkpoint: Checkpoint) -> None:

@@ -69,7 +69,6 @@ def train_command(
     if opening.finished:
         close_finished(opening, comm)  # collective
         say_finished(opening, comm)
-        opening.lock.release()
         return 0
     run = build_run(config, comm, checkpoint.state if checkpoint else None)  # collective
     if checkpoint is None:

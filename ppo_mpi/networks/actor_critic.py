@@ -82,9 +82,7 @@ class ActorCritic(nn.Module):
         if action_spec.num_reals:
             self.log_std = nn.Parameter(self.policy.initial_parameter())
         policy_features = self.recurrent or self.torso
-        value_features = policy_features
-        if self.value_torso is not None:
-            value_features = self.value_recurrent or self.value_torso
+        value_features = self.value_recurrent or self.value_torso or policy_features
         self.policy_head = AlignedLinear(policy_features.feature_size, action_spec.num_outputs)
         self.value_head = AlignedLinear(value_features.feature_size, 1)
         initialize_head(self.policy_head, config.initialization, config.policy_gain)

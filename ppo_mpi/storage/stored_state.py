@@ -45,8 +45,7 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "phase_rollouts": (_is_count, "a count"),
         "expert": (_is_identity, "a SHA-256, or nothing"),
     }
-    games = _keys_of_games(config)
-    if games:
+    if games := _keys_of_games(config):
         curves = _is_logger_of(games)
         checks["logger"] = (curves, f"the state of a logger with {', '.join(sorted(games))}")
     checks |= {name: check for name, check in later.items() if name in state}
@@ -57,10 +56,11 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
     for name, number in episodes.items():
         if number:
             checks[name] = (_entries(number, _is_episode), f"{number} episodes by their index")
+    numbers_by_index = (_entries(num_envs, is_number), f"{num_envs} numbers by index")
     if config.learning.normalize_rewards:
-        checks["running_returns"] = (_entries(num_envs, is_number), f"{num_envs} numbers by index")
+        checks["running_returns"] = numbers_by_index
     if config.auxiliary.bonus_rewards:
-        checks["bonus_returns"] = (_entries(num_envs, is_number), f"{num_envs} numbers by index")
+        checks["bonus_returns"] = numbers_by_index
     if config.rewards.reward_model != "none":
         pairs = _entries(num_envs, _is_pair)
         checks["intrinsic_returns"] = (pairs, f"{num_envs} pairs of numbers by index")
