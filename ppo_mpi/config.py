@@ -147,7 +147,7 @@ class TrainConfig:
                 "shared_torso=false, or clip_gradients=whole"
             )
         if self.is_natural:
-            check_natural(learning, self.network, self.job)
+            check_natural(self.acktr, learning, self.network, self.job)
         self._check_sequences()
 
     def _check_sequences(self) -> None:

@@ -64,16 +64,7 @@ def update(
             normalized = normalized_by_minibatch(batch, samples, comm)  # collective
             epoch_batch = replace(batch, advantages=normalized)
         if learner.device_terms is not None:
-            if batch.rollout.memory is None:  # sequences are lined up by the processor
-                samples = sent(samples, batch.returns.device)
-            epoch_batch = learner.device_terms.hold(epoch_batch, now.clip_range, now.entropy_coef)
-            learner.device_terms.prepare(
-                [
-                    piece
-                    for own in samples
-                    for piece in pieces_of(batch.rollout, own, learner.microbatch_size)
-                ]
-            )
+            epoch_batch, samples = held_on_device(learner, epoch_batch, samples, now)
         rows = []
         for own in samples:
             if learner.before_step is not None:
@@ -88,9 +79,31 @@ def update(
         if metrics["approx_kl"] > most:
             break
     metrics["optimizer_steps"] = float(num_updates)
+    return metrics | own_metrics(learner)
+
+
+def held_on_device(
+    learner: Learner, batch: Batch, samples: list[Tensor], now: Scheduled
+) -> tuple[Batch, list[Tensor]]:
+    """Return an epoch's batch and its minibatches' samples where the device finds them."""
+    terms = learner.device_terms
+    assert terms is not None, "there is a device"
+    if batch.rollout.memory is None:  # sequences are lined up by the processor
+        samples = sent(samples, batch.returns.device)
+    batch = terms.hold(batch, now.clip_range, now.entropy_coef)
+    size = learner.microbatch_size
+    terms.prepare([piece for own in samples for piece in pieces_of(batch.rollout, own, size)])
+    return batch, samples
+
+
+def own_metrics(learner: Learner) -> dict[str, float]:
+    """Return what there is to tell of a learner's parts after an update."""
+    metrics: dict[str, float] = {}
     if learner.of_optimizer is not None:
         metrics |= learner.of_optimizer(learner.optimizer)
-    return metrics | (learner.augmenter.metrics() if learner.augmenter is not None else {})
+    if learner.augmenter is not None:
+        metrics |= learner.augmenter.metrics()
+    return metrics
 
 
 def numbers_of(learner: Learner, rows: list[dict[str, Any]], comm: Communicator) -> Any:
