@@ -159,7 +159,7 @@ class TrainConfig:
                 "shared_torso=false without shared_layers, or clip_gradients=whole"
             )
         if self.is_natural:
-            check_natural(learning, self.network, self.job)
+            check_natural(self.acktr, learning, self.network, self.job)
         self.imitation.check_use(self.network.recurrent)
         if self.is_phasic and network.num_shared_layers:
             raise ConfigError(

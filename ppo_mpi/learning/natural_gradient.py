@@ -84,8 +84,12 @@ class NaturalGradient:
         self._bases = _empty_bases(self.factors)
         self._steps = torch.zeros((), dtype=torch.int64)
         device = self.parameters[0].device
-        self._predicted = torch.zeros((), dtype=torch.float64, device=device)
-        self._scale = torch.ones((), dtype=torch.float64, device=device)
+        # One trust region, or that of all others and that of the values' own parameters.
+        self._clips = [settings.kl_clip]
+        if settings.value_kl_clip is not None:
+            self._clips.append(settings.value_kl_clip)
+        self._predicted = torch.zeros(len(self._clips), dtype=torch.float64, device=device)
+        self._scales = torch.ones_like(self._predicted)
 
     @property
     def steps(self) -> int:
@@ -184,16 +188,18 @@ class NaturalGradient:
             assert parameter.grad is not None, "every parameter has its gradient"
             gradients.append(parameter.grad + settings.weight_decay * parameter)
         directions = self.directions(gradients)
+        regions = [int(own and len(self._clips) > 1) for own in self._is_apart]
         self._predicted.zero_()
-        for rate, direction, gradient in zip(rates, directions, gradients, strict=True):
-            self._predicted += rate**2 * (direction * gradient).sum(dtype=torch.float64)
+        for region, rate, v, gradient in zip(regions, rates, directions, gradients, strict=True):
+            self._predicted[region] += rate**2 * (v * gradient).sum(dtype=torch.float64)
         # No step at all where the gradient is 0: what it is scaled by does not matter.
-        self._scale = (settings.kl_clip / self._predicted).sqrt().clamp(max=1.0)
-        scale, kept = self._scale.float(), settings.curvature_momentum
-        for parameter, own, direction, rate in zip(
-            self.parameters, self._sums_of, directions, rates, strict=True
+        for region, clip in enumerate(self._clips):
+            self._scales[region] = (clip / self._predicted[region]).sqrt().clamp(max=1.0)
+        scales, kept = self._scales.float(), settings.curvature_momentum
+        for region, parameter, own, v, rate in zip(
+            regions, self.parameters, self._sums_of, directions, rates, strict=True
         ):
-            own.mul_(kept).add_(direction * scale)
+            own.mul_(kept).add_(v * scales[region])
             parameter.sub_(own * (rate * (1 - kept)))
 
     def directions(self, gradients: Sequence[Tensor]) -> list[Tensor]:
@@ -227,10 +233,17 @@ class NaturalGradient:
         """Return what there is to tell of the last step.
 
         ``trust_region_scale`` is nu, ``predicted_kl`` the quadratic approximation of the KL
-        divergence by the step, in nats, momentum apart.
+        divergence by the step, in nats, momentum apart; ``value_...`` is of the values' own trust
+        region, if they have one.
         """
-        scale, predicted = float(self._scale), float(self._predicted)
-        return {"trust_region_scale": scale, "predicted_kl": 0.5 * scale**2 * predicted}
+        names = ("", "value_")
+        found = {}
+        for name, nu, predicted in zip(
+            names, self._scales.tolist(), self._predicted.tolist(), strict=False
+        ):
+            found[f"{name}trust_region_scale"] = nu
+            found[f"{name}predicted_kl"] = 0.5 * nu**2 * predicted
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """Return name -> tensor, for a checkpoint; they change with every step."""

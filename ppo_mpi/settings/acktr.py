@@ -18,6 +18,9 @@ class AcktrConfig:
     kl_clip: float = 1e-3
     """Largest KL divergence of a step, in nats, of policy and values together: twice what its
     quadratic approximation says must not be more (published code: 1e-3)."""
+    value_kl_clip: float | None = None
+    """The same for the values' own parameters, in a trust region of their own, which needs
+    shared_torso=false; none = one for all (published code: one for Atari, two for MuJoCo)."""
     curvature_damping: float = 1e-2
     """Added to each eigenvalue of the curvature (published code: 1e-2)."""
     curvature_momentum: float = 0.9
@@ -39,6 +42,8 @@ class AcktrConfig:
         """Refuse values that are out of their range."""
         positive(kl_clip=self.kl_clip, curvature_damping=self.curvature_damping)
         positive(value_deviation=self.value_deviation)
+        if self.value_kl_clip is not None:
+            positive(value_kl_clip=self.value_kl_clip)
         at_least(0, weight_decay=self.weight_decay)
         at_least(1, curvature_every=self.curvature_every, eigen_every=self.eigen_every)
         for name in ("curvature_momentum", "curvature_decay"):
@@ -47,7 +52,9 @@ class AcktrConfig:
                 raise ConfigError(f"{name}={value} must be at least 0 and below 1")
 
 
-def check_natural(learning: LearningConfig, network: NetworkConfig, job: RunConfig) -> None:
+def check_natural(
+    acktr: AcktrConfig, learning: LearningConfig, network: NetworkConfig, job: RunConfig
+) -> None:
     """Refuse what does not go with the natural gradient.
 
     Raises:
@@ -62,6 +69,11 @@ def check_natural(learning: LearningConfig, network: NetworkConfig, job: RunConf
         raise ConfigError(
             f"optimizer={learning.optimizer} takes no natural gradient, which algorithm=acktr is; "
             "leave it out, or use algorithm=a2c"
+        )
+    if acktr.value_kl_clip is not None and network.shared_torso:
+        raise ConfigError(
+            f"value_kl_clip={acktr.value_kl_clip} needs policy and values of their own; use "
+            "shared_torso=false, or leave it out for one trust region"
         )
     if learning.clip_gradients == "parts":
         raise ConfigError(

@@ -186,6 +186,36 @@ def test_values_may_have_a_rate_of_their_own():
         torch.testing.assert_close(thrice[name], (3 if name in names else 1) * change)
 
 
+def test_values_may_have_a_trust_region_of_their_own():
+    """Each part then moves as if the other had no gradient."""
+    settings = replace(SETTINGS, kl_clip=1e-3)
+
+    def change(settings: AcktrConfig, without: str) -> dict[str, Tensor]:
+        optimizer = make(settings)
+        values = [name for name in optimizer.names if name.startswith("value")]
+        optimizer = make(settings, apart=values)
+        observe(optimizer, 0)
+        give_gradients(optimizer)
+        for name, p in zip(optimizer.names, optimizer.parameters, strict=True):
+            if without and name.startswith("value") == (without == "values"):
+                p.grad = torch.zeros_like(p)
+        before = [p.detach().clone() for p in optimizer.parameters]
+        optimizer.step(1.0)
+        told.append(optimizer.metrics())
+        changes = [p.detach() - b for p, b in zip(optimizer.parameters, before, strict=True)]
+        return dict(zip(optimizer.names, changes, strict=True))
+
+    told: list[dict[str, float]] = []
+    policy_alone = change(settings, "values")
+    values_alone = change(replace(settings, kl_clip=0.1), "policy")
+    both = change(replace(settings, value_kl_clip=0.1), "")
+    for name, moved in both.items():
+        alone = values_alone if name.startswith("value") else policy_alone
+        torch.testing.assert_close(moved, alone[name])
+    assert told[2]["predicted_kl"] == pytest.approx(0.5e-3)
+    assert told[2]["value_predicted_kl"] == pytest.approx(0.05)
+
+
 def test_momentum_is_a_sum_that_each_step_leaves_a_part_of_and_weights_decay():
     settings = replace(SETTINGS, kl_clip=1e9, curvature_momentum=0.5)
     optimizer = make(settings)
