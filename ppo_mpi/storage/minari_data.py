@@ -50,6 +50,8 @@ def read_minari(
         ) from None
     with _explained(name):
         if folder is None:
+            if name not in minari.list_local_datasets():
+                raise ValueError(f"it is not on this disk, `minari download {name}` brings it")
             data = minari.load_dataset(name, download=False)
         else:
             data = minari.MinariDataset(folder / "data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ def test_the_promised_presets_are_there():
     promised |= {"friends-mountaincar", "friends-mountaincar-continuous"}
     promised |= {"atari-ppo", "procgen-ppg-easy", "procgen-ppg-hard", "cartpole-ppg"}
     promised |= {"procgen-drac", "procgen-rad-crop", "procgen-ucb-drac"}
+    promised |= {"cartpole-gail", "mujoco-gail"}
     promised |= {"atari-recurrent", "misgen-hard-rec", "misgen-hard-local-dev-rec"}
     promised |= {"atari-a2c", "mujoco-a2c", "cartpole-a2c"}
     promised |= {"atari-acktr", "mujoco-acktr", "cartpole-acktr"}
@@ -294,3 +296,17 @@ def test_listing_shows_every_preset_and_naming_one_prints_its_file(capsys):
 def test_an_unknown_preset_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match="unknown preset 'cartpol'; did you mean cartpole"):
         presets_command(PresetsConfig("cartpol"))
+
+
+def test_the_imitation_preset_has_the_published_numbers():
+    config = parse_command(["train", "--preset", "mujoco-gail"]).config
+    learning, own, rewards = config.learning, config.imitation, config.rewards
+    plain = parse_command(["train", "--preset", "mujoco-ppo"]).config
+    assert (rewards.reward_model, rewards.extrinsic_weight) == ("gail", 0.0)
+    assert (rewards.reward_learning_rate, rewards.normalize_intrinsic_rewards) == (1e-3, "on")
+    assert (own.gail_reward, own.gail_batch_size, own.gail_epochs) == ("logit", 128, 5)
+    assert (own.gail_first_epochs, own.gail_first_iterations) == (100, 10)
+    assert (own.gradient_penalty, own.discriminator_hidden_sizes) == (10.0, (100, 100))
+    assert config.job.total_timesteps == 10_000_000
+    assert config.network == plain.network
+    assert replace(learning, normalize_rewards=True) == plain.learning
