@@ -96,7 +96,8 @@ def loan_of(
         raise ConfigError(
             f"{whose} does not fit: {', '.join(wrong[:3])}"
             f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}; use the lender's network, "
-            f"or borrow_layers that are in both; the lender has {', '.join(layers_in(sorted(lent)))}"
+            "or borrow_layers that are in both; the lender has "
+            f"{', '.join(layers_in(sorted(lent)))}"
         )
     taken = [name for name in wanted if not reasons[name]]
     for name in taken:
