@@ -31,7 +31,7 @@ from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ppo_mpi.storage.run_folder import find_run
 from ppo_mpi.storage.stored_config import check_environment, check_named, stored_config
 from ppo_mpi.storage.stored_state import check_state
-from ppo_mpi.suites import make_envs
+from ppo_mpi.suites import TELLING_NOTHING, make_envs
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Agent:
         """
         trained_in = self.trained_in or self.config.environment.env
         suite, task = split_env_name(env)
-        config = with_values(self.config, {"env": f"{suite}:{task}"})
+        config = with_values(self.config, {"env": f"{suite}:{task}", **TELLING_NOTHING})
         if suite != split_env_name(trained_in)[0]:
             config = with_values(config, {"env_kwargs": ()})
         # A corruption changes no shape, and would be the first to complain of what is no picture.

@@ -15,6 +15,9 @@ from ppo_mpi.envs.truths import Told
 from ppo_mpi.registry import SUITES, lookup, names_of, split_env_name
 from ppo_mpi.settings.procgen import ProcgenConfig
 
+TELLING_NOTHING = {"auxiliary_heads": (), "bonus_rewards": False}
+"""Settings of environments that an agent is only shown in: they may know no truths."""
+
 
 def make_envs(
     config: TrainConfig,
@@ -70,7 +73,7 @@ def make_envs(
 def tested_config(config: TrainConfig) -> TrainConfig:
     """Return the config of the environments that are tested in during training."""
     other = config.environment.test_env
-    return with_values(config, {"env": other}) if other else config
+    return with_values(config, {"env": other, **TELLING_NOTHING}) if other else config
 
 
 def all_levels(procgen: ProcgenConfig) -> ProcgenConfig:

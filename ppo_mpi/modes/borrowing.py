@@ -15,7 +15,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.networks.actor_critic import ActorCritic
-from ppo_mpi.networks.freezing import layers_in, named_by
+from ppo_mpi.networks.freezing import layer_of, layers_in, named_by
 from ppo_mpi.snapshot import load_moments
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.durable import on_root
@@ -87,15 +87,19 @@ def loan_of(
     own = dict(model.named_parameters())
     wanted = named_by(words, list(own), "borrow_layers") if words else list(own)
     reasons = {name: _misfit(own[name], lent.get(name)) for name in wanted}
-    wrong = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+    if not words:  # a bias is of no use without its weight
+        misfits = {layer_of(name) for name, reason in reasons.items() if reason}
+        wanted = [name for name in wanted if reasons[name] or layer_of(name) not in misfits]
+    wrong = [f"{name} ({reasons[name]})" for name in wanted if reasons[name]]
     whose = f"borrow_from={checkpoint.path}"
     if wrong and (words or len(wrong) == len(wanted)):
         raise ConfigError(
             f"{whose} does not fit: {', '.join(wrong[:3])}"
             f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}; use the lender's network, "
-            f"or borrow_layers that are in both; the lender has {', '.join(layers_in(lent))}"
+            "or borrow_layers that are in both; the lender has "
+            f"{', '.join(layers_in(sorted(lent)))}"
         )
-    taken = [name for name, reason in reasons.items() if not reason]
+    taken = [name for name in wanted if not reasons[name]]
     for name in taken:
         if not bool(torch.isfinite(lent[name]).all()):
             raise CheckpointError(f"{whose} has {name} with a NaN or an infinity in it")

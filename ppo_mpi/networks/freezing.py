@@ -16,10 +16,11 @@ def layers_in(names: Iterable[str]) -> list[str]:
 
     A parameter that is in no layer is one by itself.
     """
-    return list(dict.fromkeys(map(_layer, names)))
+    return list(dict.fromkeys(map(layer_of, names)))
 
 
-def _layer(name: str) -> str:
+def layer_of(name: str) -> str:
+    """Return the layer that a parameter belongs to."""
     return name.rpartition(".")[0] or name
 
 
@@ -44,12 +45,13 @@ def named_by(words: Sequence[str], names: Sequence[str], setting: str) -> list[s
                     f"{setting}={word} is not a number of layers of this model, which has "
                     f"{len(layers)}: {', '.join(layers)}"
                 )
-            own = {n for n in names if _layer(n) in layers[: int(word)]}
+            own = {n for n in names if layer_of(n) in layers[: int(word)]}
         else:
             own = {n for n in names if n == word or n.startswith(f"{word}.")}
-            own |= {n for n in names if fnmatchcase(n, word) or fnmatchcase(_layer(n), word)}
+            own |= {n for n in names if fnmatchcase(n, word) or fnmatchcase(layer_of(n), word)}
         if not own:
-            near = difflib.get_close_matches(word, [*layers, *names], n=3, cutoff=0.5)
+            parts = dict.fromkeys(name.partition(".")[0] for name in names)
+            near = difflib.get_close_matches(word, [*parts, *layers], n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise ConfigError(
                 f"{setting}={word} names no layer; {hint}there are {', '.join(layers)}"
