@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ppo_mpi.agent import Agent
@@ -27,10 +27,14 @@ class _Collector:
     most: int
     """Steps after which there are enough; 0 = no limit."""
     seen: int = 0
+    ended: set[int] = field(default_factory=set)
+    """Episodes that are over."""
 
     def __call__(self, step: Step) -> bool:
         self.store.add(step)
         self.seen += 1
+        if step.done:
+            self.ended.add(step.episode)
         enough = self.callback is not None and self.callback(step) is True
         return enough or self.seen == self.most
 
@@ -85,8 +89,12 @@ def collect(
         "forced": forced is not None,
     }
     with StepStore() as store:
-        watcher = Watcher(_Collector(store, callback, timesteps), forced, layers)
+        collector = _Collector(store, callback, timesteps)
+        watcher = Watcher(collector, forced, layers)
         # No episode is shorter than a step.
         numbers = [range(episodes or timesteps)]
-        play_episodes(agent, numbers, levels, seed, greedy, Heart(), watcher)
-        return steps_in(store, store.lengths, agent.games[0], metadata)
+        played = play_episodes(agent, numbers, levels, seed, greedy, Heart(), watcher)
+        # Over, but not played: the environment raised, which was let pass.
+        dropped = collector.ended - {episode.episode for episode in played}
+        lengths = {own: num for own, num in store.lengths.items() if own not in dropped}
+        return steps_in(store, lengths, agent.games[0], metadata)

@@ -6,6 +6,7 @@ Axes: N observations; S numbers of a memory.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,13 @@ def output_path(agent: Agent, config: ExportConfig) -> Path:
     if config.output:
         return Path(config.output).expanduser()
     folder = Path(config.asset_dir) / agent.run_name
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the folder {folder} ({error.strerror}); choose another --asset-dir, or "
+            "a file with --output"
+        ) from error
     return free_path(folder / f"{agent.run_name}-{agent.timesteps}{SUFFIXES[config.format]}")
 
 
@@ -116,7 +123,7 @@ def describe(agent: Agent, policy: ExportedPolicy) -> dict[str, Any]:
     own = {"type": type(actions).__name__, **dataclasses.asdict(actions)}
     if parts := getattr(actions, "parts", ()):
         own["parts"] = [{"type": type(p).__name__, **dataclasses.asdict(p)} for p in parts]
-    return {
+    metadata = {
         "ppo_mpi": ppo_mpi.__version__,
         "run": agent.run_name,
         "timesteps": agent.timesteps,
@@ -131,6 +138,16 @@ def describe(agent: Agent, policy: ExportedPolicy) -> dict[str, Any]:
         "memory_size": agent.model.memory_size,
         "config": flatten(agent.config),
     }
+    return {name: finite(value) for name, value in metadata.items()}
+
+
+def finite(value: Any) -> Any:
+    """Return a value with None for its infinite numbers, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: finite(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def memory_input(agent: Agent, memory: np.ndarray) -> list[np.ndarray]:

@@ -66,7 +66,7 @@ def write_policy(
         ConfigError: torch's exporter cannot express the network.
     """
     inputs = tuple(map(torch.from_numpy, examples))
-    text = json.dumps(metadata, sort_keys=True)
+    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     write = _onnx if file_format == "onnx" else _torchscript
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself; what is written is verified

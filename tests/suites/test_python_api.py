@@ -57,7 +57,7 @@ def test_atari_policies_are_exported(file_format: str, tmp_path: Path):
         pytest.importorskip("onnxscript")
     agent = trained("atari:Pong", tmp_path, network="nature")
     metadata = export(agent, file_format, tmp_path / "policy")
-    assert metadata["observation"]["shape"] == (84, 84, 4)
+    assert metadata["observation"]["shape"] == [84, 84, 4]
     largest, differing, _ = verify(agent, file_format, tmp_path / "policy")
     assert (differing, max(largest.values()) < 1e-4) == (0, True)
     action, _ = agent.predict(agent.make_env().reset()[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,8 +18,8 @@ from ppo_mpi.build import make_model, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.modes import export_formats
-from ppo_mpi.modes.export import expected, export, verify
-from ppo_mpi.modes.exported_policy import as_inputs
+from ppo_mpi.modes.export import describe, expected, export, finite, verify
+from ppo_mpi.modes.exported_policy import ExportedPolicy, as_inputs
 from ppo_mpi.settings.export import ExportConfig
 from ppo_mpi.suites import make_envs
 
@@ -137,7 +138,11 @@ def test_the_metadata_say_what_goes_in_and_out(tmp_path: Path):
         part.shape for part in spec.parts
     ]
     _, read = export_formats.read_policy("torchscript", tmp_path / "p")
-    assert read == json.loads(json.dumps(metadata))
+    assert read == metadata
+    assert metadata["action"]["type"] == "Discrete"
+    free = make_agent("probe:tuple")
+    assert finite((math.inf, [{"low": -math.inf}], 2.0)) == [None, [{"low": None}], 2.0]
+    assert [own["type"] for own in describe(free, ExportedPolicy(free))["action"]["parts"]]
     box = make_agent("probe:box", initial_log_std=-0.5)
     assert export(box, "torchscript", tmp_path / "p")["log_std"] == [-0.5]
 

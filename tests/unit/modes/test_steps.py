@@ -190,6 +190,7 @@ def test_an_episode_in_which_the_environment_raised_is_not_saved(tmp_path: Path)
     save(tmp_path / "a.npz", agent, 4, episodes=12)
     numbers = load_steps(tmp_path / "a.npz")["episode_numbers"].tolist()
     assert 0 < len(numbers) < 12
+    assert 0 < collect(agent, episodes=12, seed=5).num_episodes < 12
 
 
 def test_what_is_no_file_of_steps_and_what_saves_nothing_is_said(tmp_path: Path):
