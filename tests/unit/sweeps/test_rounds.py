@@ -57,7 +57,7 @@ def test_trials_end_below_the_median_of_those_before_them(tmp_path):
 
 
 @pytest.mark.parametrize("more", [HALVING, MEDIAN, ""])
-@pytest.mark.parametrize("after", [1, 5, 9])
+@pytest.mark.parametrize("after", [5])
 def test_an_interrupted_search_decides_what_an_undisturbed_one_does(tmp_path, more, after):
     search = search_of(more=more)
     whole, crew = carried_out(tmp_path / "whole", search)
