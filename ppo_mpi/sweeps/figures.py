@@ -59,6 +59,7 @@ def draw(
         draw_best(places[0], search, finished)
         for axis, parameter in zip(places[1:], search.parameters, strict=False):
             draw_parameter(axis, parameter, finished, shares.get(parameter.name))
+        places[0].set_ylim(*limits([row.estimate.value for row in finished]))
         for axis in places[panels:]:
             axis.set_visible(False)
         for line in axes:
@@ -73,6 +74,13 @@ def best_so_far(values: Sequence[float], maximize: bool) -> np.ndarray:
     """Return [trials] float64, the best value up to each trial."""
     best = np.maximum if maximize else np.minimum
     return np.asarray(best.accumulate(np.array(values, np.float64)))
+
+
+def limits(means: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the axis of values: intervals of two runs may be far wider than it."""
+    low, high = min(means), max(means)
+    margin = 0.4 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def draw_best(axis: Any, search: Search, finished: Sequence[Row]) -> None:
@@ -112,6 +120,9 @@ def draw_parameter(
         axis.set_xlim(-0.5, len(ticks) - 0.5)
     elif is_logarithmic(parameter, places):
         axis.set_xscale("log")
+        # Within one power of ten the labels of others are all there are; else they overlap.
+        is_short = max(places) / min(places) < 10
+        axis.tick_params(axis="x", which="minor", labelbottom=is_short, labelrotation=45)
     axis.set_xlabel(parameter.name)
     if share is not None:
         axis.set_title(f"explains {100 * share:.0f} %", color=DARK_GREY)

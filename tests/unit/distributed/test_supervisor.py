@@ -17,6 +17,7 @@ from ppo_mpi.distributed.records import FAILURE, HEARTBEAT, write_record
 from ppo_mpi.distributed.supervisor import (
     TOKEN,
     Failure,
+    Life,
     Supervisor,
     end_processes,
     processes_of,
@@ -149,3 +150,42 @@ def test_ctrl_c_after_another_signal_ends_the_job_at_once(tmp_path: Path):
     status, seconds = stopped_life(tmp_path, True, signal.SIGTERM, signal.SIGINT, grace=60)
     assert status == -signal.SIGKILL
     assert seconds < 20
+
+
+def test_jobs_beside_each_other_are_ended_by_one_signal_and_end_alone(tmp_path):
+    ready = [tmp_path / "one", tmp_path / "two"]
+    first = Supervisor(grace_seconds=60)
+    jobs = [first, first.beside()]
+    lives: list[Life] = []
+
+    def run(job: Supervisor, path: Path) -> None:
+        program = TAKES_ITS_TIME.format(deaf=False, ready=str(path))
+        lives.append(job.run([sys.executable, "-c", program], {}))
+
+    threads = [
+        threading.Thread(target=run, args=pair, daemon=True)
+        for pair in zip(jobs, ready, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    while not all(path.exists() for path in ready):
+        time.sleep(0.01)
+    # A third job, which ends, takes none of the others along.
+    assert first.beside().run([sys.executable, "-c", ""], {}) == Life(0, False)
+    assert lives == []
+    first.stop()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert lives == [Life(75, True), Life(75, True)]
+    assert len({first.token, jobs[1].token}) == 2
+
+
+def test_a_job_that_has_come_far_enough_saves_and_its_words_go_to_a_file(tmp_path):
+    ready, log = tmp_path / "ready", tmp_path / "log"
+    log.write_text("before\n")
+    program = 'print("hello", flush=True)\n' + TAKES_ITS_TIME.format(deaf=False, ready=str(ready))
+    supervisor = Supervisor(grace_seconds=60)
+    command = [sys.executable, "-c", program]
+    assert supervisor.run(command, {}, is_enough=ready.exists, output=log) == Life(75, False)
+    assert log.read_text() == "before\nhello\n"
+    assert not supervisor.told_to_stop
