@@ -7,6 +7,7 @@ alone, and a typing error is answered before anything slow is imported.
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import os
 import signal
 import sys
@@ -230,14 +231,6 @@ def _run_alone(command: Command) -> int:
         from ppo_mpi.distributed.signals import restore_handlers
 
         restore_handlers()
-        if command.mode == "record":
-            from ppo_mpi.modes.record import record_command
-
-            return record_command(command.config)
-        if command.mode == "play":
-            from ppo_mpi.modes.play import play_command
-
-            return play_command(command.config)
         if command.mode == "launch":
             from ppo_mpi.modes.launch import launch_command
 
@@ -247,17 +240,9 @@ def _run_alone(command: Command) -> int:
             from ppo_mpi.experiments.runner import experiment_command
 
             return experiment_command(command.config, command.words)
-        if command.mode == "presets":
-            from ppo_mpi.modes.presets import presets_command
-
-            return presets_command(command.config)
-        if command.mode == "envs":
-            from ppo_mpi.modes.envs import envs_command
-
-            return envs_command(command.config)
-        from ppo_mpi.modes.doctor import doctor_command
-
-        return doctor_command(command.config)
+        module = importlib.import_module(f"ppo_mpi.modes.{command.mode}")
+        status: int = getattr(module, f"{command.mode}_command")(command.config)
+        return status
     except BaseException as error:
         return _fail(error, None, sys.stderr)
 

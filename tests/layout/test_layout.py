@@ -47,7 +47,7 @@ ROWS = {
     **dict.fromkeys(
         ("suites", "stepping", "build", "agent", "snapshot", "snapshot_checks", "snapshot_phase"), 5
     ),
-    "modes": 6,
+    **dict.fromkeys(("reports", "modes"), 6),
     "experiments": 7,
     **dict.fromkeys(("__main__", "api"), 8),
 }
