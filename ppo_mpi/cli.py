@@ -35,6 +35,7 @@ from ppo_mpi.mode_config import (
 )
 from ppo_mpi.settings.experiment import ExperimentConfig
 from ppo_mpi.settings.plot import PlotConfig
+from ppo_mpi.settings.report import ReportConfig
 
 PROGRAM = "python -m ppo_mpi"
 SHELLS = ("bash", "zsh", "tcsh")
@@ -72,6 +73,7 @@ MODES = {
     "record": Mode(RecordConfig, "write a video of a trained agent", "run"),
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
     "plot": Mode(PlotConfig, "draw learning curves of one or many runs", "runs"),
+    "report": Mode(ReportConfig, "write a page about one or many runs", "runs"),
     "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
     "experiment": Mode(ExperimentConfig, "train, evaluate and draw many runs", "name"),
     "presets": Mode(PresetsConfig, "list the published settings, or print one", "name"),
@@ -217,12 +219,10 @@ def _with_plain_words(
     mode: str, settings: list[Setting], plain: list[str], notes: list[str]
 ) -> list[Setting]:
     target = MODES[mode].plain_word
-    is_list = config_fields(_shown_class(mode))[target].kind == "texts" if target else False
-    if is_list and plain:
-        named = [s for s in settings if s.key == target]
-        words = [*plain, *(word for s in named for word in s.values)]
-        rest = [s for s in settings if s not in named]
-        return [*rest, Setting(target, tuple(words), words[0])]
+    if plain and target == "runs":
+        named = [word for s in settings if s.key == target for word in s.values]
+        rest = [s for s in settings if s.key != target]
+        return [*rest, Setting(target, (*plain, *named), plain[0])]
     allowed = 1 if target and not any(s.key.rpartition(".")[2] == target for s in settings) else 0
     if len(plain) > allowed:
         meant = f"; after {mode} stands at most one word, the {target}" if target else ""
