@@ -36,7 +36,8 @@ class Browser:
         self._read, write = os.pipe()
         words = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
                  "--disable-dev-shm-usage", "--disable-background-networking", "--mute-audio",
-                 "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
+                 "--remote-debugging-pipe", f"--user-data-dir={profile}",
+                 "about:blank"]  # fmt: skip
         # Chromium takes the two pipes as 3 and 4, whatever they are here.
         shell = f'exec "$@" 3<&{read} 4>&{write}'
         self._process = subprocess.Popen(
@@ -103,7 +104,7 @@ class Browser:
     def wait_for(self, expression: str) -> None:
         """Wait until an expression is true in the page."""
         deadline = time.monotonic() + SECONDS
-        while not self.value(expression):
+        while not self.value(f"Boolean({expression})"):
             assert time.monotonic() < deadline, f"{expression} does not come true"
             time.sleep(0.02)
 

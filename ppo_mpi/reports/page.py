@@ -32,6 +32,10 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-sr
 """What a browser lets the page do: nothing from outside, and no script but its own."""
 
 
+MANY_RUNS = 4
+"""From here on the title counts the runs instead of naming them."""
+
+
 @dataclass(frozen=True)
 class Content:
     """What a report is made of."""
@@ -61,10 +65,11 @@ def make_page(content: Content) -> str:
             {"label": f"{chart.title} of {names}", "series": chart.series} for chart in main + more
         ],
     }
-    title = f"{names} - ppo_mpi report"
+    heading = names if len(runs) < MANY_RUNS else f"{len(runs)} runs"
+    title = f"{heading} - ppo_mpi report"
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     sections = [
-        tag("header", tag("h1", names), tag("p", _subtitle(runs), class_="soft")),
+        tag("header", tag("h1", heading), tag("p", _subtitle(runs), class_="soft")),
         tag("main", joined([
             summary_section(runs, content.scores),
             comparison_section(runs),
@@ -94,7 +99,8 @@ def make_page(content: Content) -> str:
 def _subtitle(runs: Sequence[RunFiles]) -> str:
     envs = ", ".join(dict.fromkeys(run.env for run in runs))
     algorithms = ", ".join(dict.fromkeys(run.settings["algorithm"] for run in runs))
-    return f"{envs}; {algorithms}"
+    names = ": " + ", ".join(run.name for run in runs) if len(runs) >= MANY_RUNS else ""
+    return f"{envs}; {algorithms}{names}"
 
 
 def curves_section(

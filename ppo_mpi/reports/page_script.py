@@ -98,7 +98,7 @@ function draw(box) {
   }
   const unit = state.x === "t" || end >= 1 ? 1 : end >= 1 / 60 ? 60 : 3600;
   const names = { 1: "h", 60: "min", 3600: "s" };
-  for (const v of ticks(0, end * unit, Math.max(2, Math.floor(width / 95)))) {
+  for (const v of ticks(0, end * unit, Math.max(2, Math.floor(width / 75)))) {
     add(svg, "text", { x: toX(v / unit), y: height - 5, "text-anchor": v ? "middle" : "start" })
       .textContent = state.x === "t" ? amount(v) : amount(v) + " " + names[unit];
   }
