@@ -25,10 +25,13 @@ def last(run: RunFiles, column: str) -> float:
 
 def summary_section(runs: Sequence[RunFiles], scores: Sequence[LevelScore]) -> Markup:
     """Return the figures that one looks for first: cards for one run, a table for several."""
-    head = ["run", *facts_of(runs[0], scores)]
     if len(runs) > 1:
-        rows = [[run.name, *facts_of(run, scores).values()] for run in runs]
-        return tag("section", tag("h2", "Summary"), table(head, rows, numbers_from=2))
+        facts = [facts_of(run, scores) for run in runs]
+        known = [name for name in facts[0] if any(own[name] != "-" for own in facts)]
+        rows = [
+            [run.name, *(own[name] for name in known)] for run, own in zip(runs, facts, strict=True)
+        ]
+        return tag("section", tag("h2", "Summary"), table(["run", *known], rows, numbers_from=2))
     cards = [
         tag("div", tag("dt", name), tag("dd", value), class_="card")
         for name, value in facts_of(runs[0], scores).items()
@@ -42,7 +45,7 @@ def facts_of(run: RunFiles, scores: Sequence[LevelScore]) -> dict[str, str]:
     done = done_timesteps(run.folder)
     timesteps, seconds = last(run, "timesteps"), last(run, "wall_seconds")
     speed = timesteps / seconds if seconds > 0 else math.nan
-    facts = {"state": "under way or stopped" if done is None else "finished"}
+    facts = {"state": "not finished" if done is None else "finished"}
     for column, words in RETURNS.items():
         facts[f"mean return, {words}"] = number(last(run, column), 2)
     normalized = [s.number("normalized_score") for s in scores if s.run == run.name]
@@ -101,7 +104,6 @@ def settings_section(run: RunFiles, origin: Origin, named: bool) -> Markup:
     changed = origin.differences(run)
     base = f"preset {origin.preset}" if origin.preset else "the defaults"
     rows = [[name, value or "(empty)", old or "(empty)"] for name, value, old in changed]
-    heading = tag("h2", f"Settings of {run.name}" if named else "Settings")
     shown = (
         table(["setting", "this run", base], rows, f"What differs from {base}")
         if rows
@@ -110,7 +112,9 @@ def settings_section(run: RunFiles, origin: Origin, named: bool) -> Markup:
     everything = [[name, value or "(empty)"] for name, value in run.settings.items()]
     folded = tag("details", tag("summary", f"all {len(everything)} settings"),
                  table(["setting", "value"], everything))  # fmt: skip
-    return tag("section", heading, shown, folded)
+    if named:
+        return tag("details", tag("summary", f"Settings of {run.name}"), shown, folded)
+    return tag("section", tag("h2", "Settings"), shown, folded)
 
 
 def time_section(runs: Sequence[RunFiles]) -> Markup:
@@ -171,8 +175,9 @@ def _said(value: Any) -> str:
 
 def commands_section(run: RunFiles, origin: Origin, named: bool) -> Markup:
     """Return the commands that repeat the run and look at it."""
-    heading = f"To repeat {run.name}" if named else "To repeat it"
     shown = joined(
         joined([tag("p", what), tag("pre", line)]) for what, line in commands(run, origin)
     )
-    return tag("section", tag("h2", heading), shown)
+    if named:
+        return tag("details", tag("summary", f"To repeat {run.name}"), shown)
+    return tag("section", tag("h2", "To repeat it"), shown)

@@ -12,10 +12,11 @@ STYLE_SHEET = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--paper); color: var(--ink);
   font: 16px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-h1 { font-size: 1.6rem; margin: 0.2rem 0; overflow-wrap: anywhere; }
+h1, h2, h3, p, dd, figcaption, summary { overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; margin: 0.2rem 0; }
 h2 { font-size: 1.15rem; margin: 2rem 0 0.6rem; border-bottom: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1.2rem 0 0.4rem; overflow-wrap: anywhere; }
-p { margin: 0.4rem 0; } .soft { color: var(--soft); font-size: 0.9rem; overflow-wrap: anywhere; }
+h3 { font-size: 1rem; margin: 1.2rem 0 0.4rem; }
+p { margin: 0.4rem 0; } .soft { color: var(--soft); font-size: 0.9rem; }
 .cards { display: flex; flex-wrap: wrap; gap: 0.6rem; margin: 0.8rem 0; padding: 0; }
 .card { background: var(--box); border-radius: 0.4rem; padding: 0.5rem 0.8rem; min-width: 8rem; }
 .card dt { color: var(--soft); font-size: 0.85rem; }
@@ -24,7 +25,7 @@ p { margin: 0.4rem 0; } .soft { color: var(--soft); font-size: 0.9rem; overflow-
 caption { text-align: left; color: var(--soft); padding: 0.2rem 0; }
 th, td { text-align: left; padding: 0.25rem 0.7rem 0.25rem 0; vertical-align: top;
   border-bottom: 1px solid var(--grid); overflow-wrap: break-word; }
-thead th { color: var(--soft); font-weight: 600; } th[scope=row] { font-weight: 500; }
+thead th { color: var(--soft); font-weight: 600; } th[scope=row] { font-weight: 500; white-space: nowrap; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .controls { display: flex; flex-wrap: wrap; gap: 0.4rem; margin: 0.5rem 0; }
 button { font: inherit; font-size: 0.9rem; color: var(--ink); background: var(--box);
