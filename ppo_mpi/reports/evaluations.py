@@ -61,6 +61,11 @@ def as_pair(value: Any) -> tuple[float, float]:
     return math.nan, math.nan
 
 
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a JSON value that should be an object; an empty one if it is none."""
+    return value if isinstance(value, dict) else {}
+
+
 def find_evaluations(folders: Iterable[Path], named: Iterable[str]) -> list[Path]:
     """Return the files to read: those in the runs' folders, then those that were named."""
     own = [path for folder in folders for path in sorted(folder.glob("evaluation*.json"))]
@@ -78,24 +83,19 @@ def read_evaluation(path: Path) -> tuple[list[LevelScore], list[Gap]]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"cannot read the evaluation {path} ({reason})") from None
-    games = content.get("games", {"": content}) if isinstance(content, dict) else {}
-    documents = [d for d in games.values() if isinstance(d, dict)] if _is_object(games) else []
+    games = as_object(content).get("games", {"": content})
     scores, gaps = [], []
-    for document in documents:
+    for document in map(as_object, as_object(games).values()):
         run, env = str(document.get("run", "")), str(document.get("env", ""))
         timesteps = as_number(document.get("timesteps"))
-        levels = document.get("levels")
-        for name, figures in levels.items() if _is_object(levels) else []:
-            if _is_object(figures) and math.isfinite(as_number(figures.get("mean_return"))):
+        for name, value in as_object(document.get("levels")).items():
+            figures = as_object(value)
+            if math.isfinite(as_number(figures.get("mean_return"))):
                 scores.append(LevelScore(run, timesteps, env, str(name), figures))
-        gap = document.get("generalization_gap")
-        if _is_object(gap) and math.isfinite(as_number(gap.get("gap"))):
+        gap = as_object(document.get("generalization_gap"))
+        if math.isfinite(as_number(gap.get("gap"))):
             pairs = (as_pair(gap.get(f"{name}_95")) for name in ("welch", "bootstrap"))
             gaps.append(Gap(run, env, as_number(gap["gap"]), *pairs))
     if not scores:
         raise ConfigError(f"{path} is no result of evaluate --json; leave it out")
     return scores, gaps
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)

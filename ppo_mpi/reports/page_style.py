@@ -25,7 +25,8 @@ p { margin: 0.4rem 0; } .soft { color: var(--soft); font-size: 0.9rem; }
 caption { text-align: left; color: var(--soft); padding: 0.2rem 0; }
 th, td { text-align: left; padding: 0.25rem 0.7rem 0.25rem 0; vertical-align: top;
   border-bottom: 1px solid var(--grid); overflow-wrap: break-word; }
-thead th { color: var(--soft); font-weight: 600; } th[scope=row] { font-weight: 500; white-space: nowrap; }
+thead th { color: var(--soft); font-weight: 600; } 
+th[scope=row] { font-weight: 500; white-space: nowrap; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .controls { display: flex; flex-wrap: wrap; gap: 0.4rem; margin: 0.5rem 0; }
 button { font: inherit; font-size: 0.9rem; color: var(--ink); background: var(--box);
