@@ -34,8 +34,10 @@ ALONE = {
     "envs": "ppo_mpi.modes.envs:envs_command",
     "export": "ppo_mpi.modes.export:export_command",
     "play": "ppo_mpi.modes.play:play_command",
+    "plot": "ppo_mpi.modes.plot:plot_command",
     "presets": "ppo_mpi.modes.presets:presets_command",
     "record": "ppo_mpi.modes.record:record_command",
+    "report": "ppo_mpi.modes.report:report_command",
     "sweep": "ppo_mpi.sweeps.command:sweep_command",
 }
 """Mode of one process -> what does it, given its settings; imported on use."""

@@ -34,7 +34,9 @@ from ppo_mpi.mode_config import (
 from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.settings.experiment import ExperimentConfig
 from ppo_mpi.settings.export import ExportConfig
+from ppo_mpi.settings.plot import PlotConfig
 from ppo_mpi.settings.record import RecordConfig
+from ppo_mpi.settings.report import ReportConfig
 from ppo_mpi.settings.sweep import SweepConfig
 
 PROGRAM = "python -m ppo_mpi"
@@ -73,6 +75,8 @@ MODES = {
     "record": Mode(RecordConfig, "write a video of a trained agent, or its trajectories", "run"),
     "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
     "export": Mode(ExportConfig, "write its policy for programs without ppo_mpi", "run"),
+    "plot": Mode(PlotConfig, "draw learning curves of one or many runs", "runs"),
+    "report": Mode(ReportConfig, "write a page about one or many runs", "runs"),
     "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
     "experiment": Mode(ExperimentConfig, "train, evaluate and draw many runs", "name"),
     "sweep": Mode(SweepConfig, "search for settings: a grid, at random, or by Optuna", "file"),
@@ -219,6 +223,10 @@ def _with_plain_words(
     mode: str, settings: list[Setting], plain: list[str], notes: list[str]
 ) -> list[Setting]:
     target = MODES[mode].plain_word
+    if plain and target == "runs":
+        named = [word for s in settings if s.key == target for word in s.values]
+        rest = [s for s in settings if s.key != target]
+        return [*rest, Setting(target, (*plain, *named), plain[0])]
     allowed = 1 if target and not any(s.key.rpartition(".")[2] == target for s in settings) else 0
     if len(plain) > allowed:
         meant = f"; after {mode} stands at most one word, the {target}" if target else ""

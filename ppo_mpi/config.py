@@ -26,6 +26,7 @@ from ppo_mpi.settings.learning import LearningConfig
 from ppo_mpi.settings.network import NetworkConfig
 from ppo_mpi.settings.ppg import PpgConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
+from ppo_mpi.settings.report import ReportingConfig
 from ppo_mpi.settings.rewards import RewardsConfig
 from ppo_mpi.settings.transfer import TransferConfig
 from ppo_mpi.settings.variants import VariantsConfig
@@ -50,6 +51,7 @@ class TrainConfig:
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     transfer: TransferConfig = TransferConfig()
     job: RunConfig = RunConfig()
+    reporting: ReportingConfig = ReportingConfig()
 
     @property
     def rollout_steps(self) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.experiments.benchmark_tables import SPLIT_WORDS, STATISTICS, Benchmark, amount
-from ppo_mpi.experiments.figures import (
+from ppo_mpi.experiments.statistics import mean_over_seeds
+from ppo_mpi.reports.figures import (
     BLUE,
     DARK_GREY,
     LIGHT_GREY,
@@ -19,8 +20,7 @@ from ppo_mpi.experiments.figures import (
     plotting,
     write_figure,
 )
-from ppo_mpi.experiments.published import RUNS, TIMESTEPS
-from ppo_mpi.experiments.statistics import mean_over_seeds
+from ppo_mpi.reports.published import RUNS, TIMESTEPS
 
 COLORS = {"train": BLUE, "test": VERMILION}
 PUBLISHED_COLORS = {"train": DARK_GREY, "test": LIGHT_GREY}

@@ -15,12 +15,6 @@ from rich.table import Table
 
 from ppo_mpi.envs.procgen_scores import normalized_score
 from ppo_mpi.experiments.base import PlannedRun
-from ppo_mpi.experiments.published import (
-    TIMESTEPS,
-    PublishedCurve,
-    published_curves,
-    published_score,
-)
 from ppo_mpi.experiments.results import Band, RunCurve, band, curves_by_group
 from ppo_mpi.experiments.statistics import (
     Estimate,
@@ -30,6 +24,12 @@ from ppo_mpi.experiments.statistics import (
     stratified_bootstrap,
 )
 from ppo_mpi.modes.evaluation_tables import write_table
+from ppo_mpi.reports.published import (
+    TIMESTEPS,
+    PublishedCurve,
+    published_curves,
+    published_score,
+)
 from ppo_mpi.seeding import generator
 from ppo_mpi.settings.variants import VariantsConfig
 from ppo_mpi.storage.durable import write_atomically

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.experiments.benchmark_figures import block_means, plausible
-from ppo_mpi.experiments.figures import (
+from ppo_mpi.experiments.misgeneralization_pairs import PAIRS, Condition
+from ppo_mpi.experiments.misgeneralization_results import Results, rates
+from ppo_mpi.experiments.misgeneralization_tables import failure_rows, value_rows
+from ppo_mpi.experiments.results import band
+from ppo_mpi.experiments.statistics import Estimate
+from ppo_mpi.reports.figures import (
     BLUE,
     DARK_GREY,
     GREEN,
@@ -21,11 +26,6 @@ from ppo_mpi.experiments.figures import (
     plotting,
     write_figure,
 )
-from ppo_mpi.experiments.misgeneralization_pairs import PAIRS, Condition
-from ppo_mpi.experiments.misgeneralization_results import Results, rates
-from ppo_mpi.experiments.misgeneralization_tables import failure_rows, value_rows
-from ppo_mpi.experiments.results import band
-from ppo_mpi.experiments.statistics import Estimate
 
 COLUMNS = 3
 PANEL = (2.5, 1.7)

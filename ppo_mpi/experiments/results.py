@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ppo_mpi.experiments.base import PlannedRun
-from ppo_mpi.modes.intervals import student_quantile
+from ppo_mpi.reports.bands import mean_over_runs
 from ppo_mpi.storage.run_folder import PROGRESS
 
 SPLITS = {"train": "mean_return", "test": "test_mean_return"}
@@ -83,16 +83,8 @@ def band(curves: Sequence[RunCurve]) -> Band:
     Args:
         curves: at least one; those of other timesteps are interpolated linearly.
     """
-    low = max(curve.timesteps[0] for curve in curves)
-    high = min(curve.timesteps[-1] for curve in curves)
-    grid = curves[0].timesteps
-    grid = grid[(grid >= low) & (grid <= high)]
-    values = np.stack([np.interp(grid, curve.timesteps, curve.returns) for curve in curves])
-    mean, count = values.mean(axis=0), len(curves)
-    if count == 1:
-        return Band(grid, mean, mean, mean, 1)
-    half = student_quantile(count - 1) * values.std(axis=0, ddof=1) / np.sqrt(count)
-    return Band(grid, mean, mean - half, mean + half, count)
+    own = mean_over_runs([(curve.timesteps, curve.returns) for curve in curves])
+    return Band(own.x, own.mean, own.mean - own.half, own.mean + own.half, own.runs)
 
 
 def measured_speed(runs: Iterable[PlannedRun]) -> float | None:

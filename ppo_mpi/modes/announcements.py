@@ -210,11 +210,14 @@ def say_goodbye(run_dir: Path, run: Run, reason: str) -> None:
         print(f"\n{reason} before anything was learned; the same command begins again")
         return
     name = run_dir if "/" in str(run_dir.parent) else run_dir.name
+    page = run_dir / run_folder.REPORT
+    report = f"  report      {page}\n" if page.exists() else ""
     print(
         f"\n{reason} at {run.progress.timesteps:,} timesteps\n"
         f"  checkpoint  {checkpoints[0]}\n"
         f"  curves      {run_dir / 'progress.csv'}, tensorboard --logdir {run_dir}\n"
         f"  log         {run_dir / 'episodes.csv'}\n"
+        f"{report}"
         "next:\n"
         f"  python -m ppo_mpi play --run {name}\n"
         f"  python -m ppo_mpi record --run {name}\n"

@@ -33,6 +33,7 @@ from ppo_mpi.modes.filming import start_filming
 from ppo_mpi.modes.opening import Opening, close_finished, open_run, prepare_folder
 from ppo_mpi.modes.phases import collect, learn, learn_beside, prepare_batch
 from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
+from ppo_mpi.modes.report import report_at_end, report_on_the_way
 from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
 from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, with_own_tensors
 from ppo_mpi.storage import run_folder
@@ -98,6 +99,8 @@ def train_command(
         logger.close()
         run.close()
         opening.lock.release()
+    if comm.is_root:
+        report_at_end(config, opening.run_dir)
     if comm.is_root and config.job.display != "off":
         say_goodbye(opening.run_dir, run, ending.reason)
     return ending.status
@@ -217,6 +220,7 @@ def one_round(
     comm.heart.beat(LOGGING)
     if comm.is_root:
         logger.log(progress.iteration, progress.timesteps, metrics, episodes)
+        report_on_the_way(config, progress.iteration, run_dir, logger)
     seconds = time.monotonic() - begin
     ending, seconds = agree_to_end(run, config, comm, started, seconds)  # collective
     due = progress.iteration % job.checkpoint_every == 0

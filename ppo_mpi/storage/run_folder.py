@@ -26,6 +26,7 @@ TENSORBOARD = "tensorboard"
 SYSTEM = "system.json"
 TAGS = "tags.json"
 DONE = "DONE"
+REPORT = "report.html"
 MANIFEST = "manifest.json"
 NEWEST = "NEWEST"
 """Holds the name of the checkpoint that was saved last, so that its loss is noticed."""
@@ -293,7 +294,7 @@ def start_over(folder: Path) -> None:
             remove_folder(path)
         for path in sorted(folder.glob(f"{UNREADABLE}*")):
             _remove(path)
-        for name in (CONFIG, PROGRESS, EPISODES, SYSTEM, TAGS, NEWEST):
+        for name in (CONFIG, PROGRESS, EPISODES, SYSTEM, TAGS, NEWEST, REPORT):
             (folder / name).unlink(missing_ok=True)
         if (folder / TENSORBOARD).is_dir():
             shutil.rmtree(folder / TENSORBOARD)

@@ -51,7 +51,7 @@ ROWS = {
         ),
         5,
     ),
-    "modes": 6,
+    **dict.fromkeys(("reports", "modes"), 6),
     **dict.fromkeys(("experiments", "sweeps"), 7),
     **dict.fromkeys(("__main__", "api"), 8),
 }

@@ -16,15 +16,15 @@ from ppo_mpi.experiments.base import PlannedRun
 from ppo_mpi.experiments.benchmark_figures import POINTS_DRAWN, block_means, plausible
 from ppo_mpi.experiments.benchmark_tables import Benchmark, aggregates, amount, collect, game_rows
 from ppo_mpi.experiments.procgen_benchmark import conclude, plan
-from ppo_mpi.experiments.published import (
+from ppo_mpi.experiments.results import RunCurve, band, measured_speed, read_curve
+from ppo_mpi.modes.intervals import student_quantile
+from ppo_mpi.registry import PROCGEN_GAMES
+from ppo_mpi.reports.published import (
     EASY_200,
     HARD_500,
     published_curves,
     published_score,
 )
-from ppo_mpi.experiments.results import RunCurve, band, measured_speed, read_curve
-from ppo_mpi.modes.intervals import student_quantile
-from ppo_mpi.registry import PROCGEN_GAMES
 from ppo_mpi.settings.experiment import ExperimentConfig
 from ppo_mpi.settings.variants import VariantsConfig
 

@@ -2,7 +2,7 @@
 
 Source:
     Cobbe et al. 2020, arXiv:1912.01588; computed from the results that openai/train-procgen
-    publishes under the MIT licence. The curves, in procgen_published_curves.csv beside this file,
+    publishes under the MIT licence. The curves, in experiments/procgen_published_curves.csv,
     are means over 3 runs, smoothed over 10 iterations; the final means are those of the last
     100 iterations before 25M timesteps (easy) or 200M (hard), 3 runs.
 """

@@ -1,0 +1,183 @@
+"""The sections of a report beside curves and videos: tables of what a run is and has brought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ppo_mpi.reports.charts import time_shares
+from ppo_mpi.reports.evaluations import Gap, LevelScore
+from ppo_mpi.reports.grouping import differing
+from ppo_mpi.reports.lost_ranks import lost_ranks
+from ppo_mpi.reports.markup import Markup, interval, joined, number, table, tag
+from ppo_mpi.reports.panels import RETURNS
+from ppo_mpi.reports.provenance import PLACES, Origin, commands
+from ppo_mpi.reports.run_files import RunFiles
+from ppo_mpi.storage.run_folder import done_timesteps
+
+
+def last(run: RunFiles, column: str) -> float:
+    """Return the last value of a column; NaN where there is none."""
+    values = run.curve(column, "timesteps")[1]
+    return float(values[-1]) if len(values) else math.nan
+
+
+def summary_section(runs: Sequence[RunFiles], scores: Sequence[LevelScore]) -> Markup:
+    """Return the figures that one looks for first: cards for one run, a table for several."""
+    if len(runs) > 1:
+        facts = [facts_of(run, scores) for run in runs]
+        known = [name for name in facts[0] if any(own[name] != "-" for own in facts)]
+        rows = [
+            [run.name, *(own[name] for name in known)] for run, own in zip(runs, facts, strict=True)
+        ]
+        return tag("section", tag("h2", "Summary"), table(["run", *known], rows, numbers_from=2))
+    cards = [
+        tag("div", tag("dt", name), tag("dd", value), class_="card")
+        for name, value in facts_of(runs[0], scores).items()
+        if value != "-"
+    ]
+    return tag("section", tag("dl", *cards, class_="cards"))
+
+
+def facts_of(run: RunFiles, scores: Sequence[LevelScore]) -> dict[str, str]:
+    """Return what to say of a run in a few words each; a dash for what is not known."""
+    done = done_timesteps(run.folder)
+    timesteps, seconds = last(run, "timesteps"), last(run, "wall_seconds")
+    speed = timesteps / seconds if seconds > 0 else math.nan
+    facts = {"state": "not finished" if done is None else "finished"}
+    for column, words in RETURNS.items():
+        facts[f"mean return, {words}"] = number(last(run, column), 2)
+    normalized = [s.number("normalized_score") for s in scores if s.run == run.name]
+    known = [value for value in normalized if math.isfinite(value)]
+    facts["normalized score"] = " / ".join(number(value) for value in known) or "-"
+    facts |= {
+        "timesteps": number(timesteps, 0),
+        "hours": number(seconds / 3600, 2),
+        "timesteps / s": number(speed, 0),
+        "seed": run.settings["seed"],
+    }
+    return facts
+
+
+def comparison_section(runs: Sequence[RunFiles]) -> Markup:
+    """Return the settings that are not the same in all runs; nothing for one run."""
+    if len(runs) < 2:
+        return Markup("")
+    names = [name for name in differing([run.settings for run in runs]) if name not in PLACES]
+    rows = [[name, *(run.settings.get(name, "-") or "(empty)" for run in runs)] for name in names]
+    shown = (
+        table(["setting", *(run.name for run in runs)], rows, "Settings that differ")
+        if rows
+        else tag("p", "The runs have the same settings.")
+    )
+    return tag("section", tag("h2", "What differs"), shown)
+
+
+def evaluation_section(scores: Sequence[LevelScore], gaps: Sequence[Gap]) -> Markup:
+    """Return the tables of evaluations; nothing where there are none."""
+    if not scores:
+        return Markup("")
+    head = ["run", "environment", "levels", "at timesteps", "episodes", "mean return",
+            "95 % interval", "median", "lowest, highest", "mean length", "normalized"]  # fmt: skip
+    rows = [
+        [
+            s.run, s.env, s.levels, number(s.timesteps, 0), number(s.number("episodes"), 0),
+            number(s.number("mean_return")), interval(*s.pair("interval_95")),
+            number(s.number("median_return"), 2),
+            f"{number(s.number('min_return'), 2)}, {number(s.number('max_return'), 2)}",
+            number(s.number("mean_length"), 1), number(s.number("normalized_score")),
+        ]
+        for s in scores
+    ]  # fmt: skip
+    parts = [table(head, rows, "Whole episodes of the stored policy (Student's interval)", 3)]
+    if gaps:
+        own = [[g.run, g.env, number(g.gap), interval(*g.welch), interval(*g.bootstrap)]
+               for g in gaps]  # fmt: skip
+        words = ["run", "environment", "gap", "95 % interval (Welch)", "95 % interval (bootstrap)"]
+        parts.append(table(words, own, "Mean return, training minus held-out levels", 2))
+    return tag("section", tag("h2", "Evaluation"), *parts)
+
+
+def settings_section(run: RunFiles, origin: Origin, named: bool) -> Markup:
+    """Return what differs from the preset, and all settings folded."""
+    changed = origin.differences(run)
+    base = f"preset {origin.preset}" if origin.preset else "the defaults"
+    rows = [[name, value or "(empty)", old or "(empty)"] for name, value, old in changed]
+    shown = (
+        table(["setting", "this run", base], rows, f"What differs from {base}")
+        if rows
+        else tag("p", f"As {base}.")
+    )
+    everything = [[name, value or "(empty)"] for name, value in run.settings.items()]
+    folded = tag("details", tag("summary", f"all {len(everything)} settings"),
+                 table(["setting", "value"], everything))  # fmt: skip
+    if named:
+        return tag("details", tag("summary", f"Settings of {run.name}"), shown, folded)
+    return tag("section", tag("h2", "Settings"), shown, folded)
+
+
+def time_section(runs: Sequence[RunFiles]) -> Markup:
+    """Return where the time went, and the ranks that were lost."""
+    parts = []
+    for run in runs:
+        shares = time_shares(run.columns)
+        total = sum(seconds for _, seconds in shares)
+        if not total:
+            continue
+        bars = [
+            tag("span", class_=f"c{k}", style=f"width:{100 * seconds / total:.2f}%", title=name)
+            for k, (name, seconds) in enumerate(shares)
+        ]
+        rows = [
+            [tag("span", tag("span", class_=f"swatch c{k}"), name), number(seconds, 1),
+             f"{100 * seconds / total:.1f} %"]
+            for k, (name, seconds) in enumerate(shares)
+        ]  # fmt: skip
+        parts += [
+            tag("h3", run.name) if len(runs) > 1 else "",
+            tag("div", *bars, class_="bar", aria_hidden="true"),
+            table(["what", "seconds", "share"], rows, "Seconds, mean over ranks", 1),
+        ]  # fmt: skip
+    return tag("section", tag("h2", "Time"), *parts) if parts else Markup("")
+
+
+SESSION_FACTS = ("started", "ranks", "hosts", "processor", "cores_available", "platform", "python",
+                 "mpi_library", "transport", "packages", "commit", "command")  # fmt: skip
+
+
+def machine_section(runs: Sequence[RunFiles]) -> Markup:
+    """Return on what the runs ran: a column for each start, and the ranks that were lost."""
+    parts: list[Any] = []
+    for run in runs:
+        sessions = run.sessions[-4:]
+        if not sessions:
+            continue
+        hidden = len(run.sessions) - len(sessions)
+        head = ["", *(f"start {k + 1 + hidden}" for k in range(len(sessions)))]
+        rows = [[fact.replace("_", " "), *(_said(s.get(fact)) for s in sessions)]
+                for fact in SESSION_FACTS]  # fmt: skip
+        about = f"The last {len(sessions)} of {len(run.sessions)} starts" if hidden else ""
+        parts += [tag("h3", run.name) if len(runs) > 1 else "", table(head, rows, about)]
+        lost = lost_ranks(run.folder)
+        if lost:
+            parts.append(table(["iteration", "ranks lost", "environments begun afresh"], lost,
+                               "Ranks that were lost while it trained", 0))  # fmt: skip
+    return tag("section", tag("h2", "Machine and versions"), *parts) if parts else Markup("")
+
+
+def _said(value: Any) -> str:
+    """Return a fact of a session in words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {own}" for key, own in value.items())
+    return "-" if value is None else str(value)
+
+
+def commands_section(run: RunFiles, origin: Origin, named: bool) -> Markup:
+    """Return the commands that repeat the run and look at it."""
+    shown = joined(
+        joined([tag("p", what), tag("pre", line)]) for what, line in commands(run, origin)
+    )
+    if named:
+        return tag("details", tag("summary", f"To repeat {run.name}"), shown)
+    return tag("section", tag("h2", "To repeat it"), shown)
