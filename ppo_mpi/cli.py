@@ -12,6 +12,7 @@ from typing import Any
 
 import ppo_mpi
 from ppo_mpi import registry
+from ppo_mpi.cli_modes import MODES
 from ppo_mpi.cli_sources import COMMAND_LINE, DEFAULT, merge, resolve, unknown_setting
 from ppo_mpi.cli_values import (
     Sourced,
@@ -24,20 +25,6 @@ from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, Kind, Setting, split_words
 from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.env_names import renamed
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import (
-    DoctorConfig,
-    EnvsConfig,
-    LaunchConfig,
-    PlayConfig,
-    PresetsConfig,
-)
-from ppo_mpi.settings.evaluation import EvaluateConfig
-from ppo_mpi.settings.experiment import ExperimentConfig
-from ppo_mpi.settings.export import ExportConfig
-from ppo_mpi.settings.plot import PlotConfig
-from ppo_mpi.settings.record import RecordConfig
-from ppo_mpi.settings.report import ReportConfig
-from ppo_mpi.settings.sweep import SweepConfig
 
 PROGRAM = "python -m ppo_mpi"
 SHELLS = ("bash", "zsh", "tcsh")
@@ -55,35 +42,6 @@ class TrainOptions:
     """Whether to show every value with its origin, sizes, speed and ETA instead of training."""
     clobber: bool = False
     """Whether to delete a run of the same name and start over, instead of going on with it."""
-
-
-@dataclass(frozen=True)
-class Mode:
-    """One verb that a user types."""
-
-    config_class: type
-    """The dataclass of its settings."""
-    summary: str
-    """What it does, in one line."""
-    plain_word: str = ""
-    """The field that a plain word after the mode sets; empty if none."""
-
-
-MODES = {
-    "train": Mode(TrainConfig, "train an agent, or go on with a run", "env"),
-    "play": Mode(PlayConfig, "watch a trained agent, or play yourself", "run"),
-    "record": Mode(RecordConfig, "write a video of a trained agent, or its trajectories", "run"),
-    "evaluate": Mode(EvaluateConfig, "measure it on training and on held-out levels", "run"),
-    "export": Mode(ExportConfig, "write its policy for programs without ppo_mpi", "run"),
-    "plot": Mode(PlotConfig, "draw learning curves of one or many runs", "runs"),
-    "report": Mode(ReportConfig, "write a page about one or many runs", "runs"),
-    "launch": Mode(LaunchConfig, "train on several ranks, again after failures: launch -- train"),
-    "experiment": Mode(ExperimentConfig, "train, evaluate and draw many runs", "name"),
-    "sweep": Mode(SweepConfig, "search for settings: a grid, at random, or by Optuna", "file"),
-    "presets": Mode(PresetsConfig, "list the published settings, or print one", "name"),
-    "envs": Mode(EnvsConfig, "list the environments, and how to get what is missing", "family"),
-    "doctor": Mode(DoctorConfig, "check the installation and say what to do"),
-}
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.mode_config import EvaluateConfig, RecordConfig
 from ppo_mpi.reports.evaluations import EVALUATION, Gap, find_evaluations, read_evaluation
 from ppo_mpi.reports.finding import find_runs
 from ppo_mpi.reports.page import Content, write_page
 from ppo_mpi.reports.run_files import RunFiles, read_run_files
+from ppo_mpi.settings.evaluation import EvaluateConfig
+from ppo_mpi.settings.record import RecordConfig
 from ppo_mpi.settings.report import ReportConfig
 from ppo_mpi.storage.logger import Logger
 from ppo_mpi.storage.run_folder import REPORT
@@ -113,12 +114,10 @@ def evaluate(folder: Path, config: ReportConfig) -> None:
 
     path = str(folder / EVALUATION)
     # A path with a slash is never taken for a name under checkpoint_dir.
-    evaluate_command(
-        EvaluateConfig(
-            run=str(folder.resolve()), json=path, episodes=config.episodes, device=config.device
-        ),
-        Communicator(),
+    asked = EvaluateConfig(
+        run=str(folder.resolve()), json=path, episodes=config.episodes, device=config.device
     )
+    evaluate_command(asked, Communicator())  # collective, of this process alone
 
 
 def record_clip(run: RunFiles, config: ReportConfig) -> None:

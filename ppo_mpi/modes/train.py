@@ -68,9 +68,7 @@ def train_command(
     opening = open_run(config, given, comm)  # collective
     config, checkpoint = opening.config, opening.checkpoint
     if opening.finished:
-        close_finished(opening, comm)  # collective
-        say_finished(opening, comm)
-        return 0
+        return leave_finished(opening, comm)  # collective
     run = build_run(config, comm, checkpoint.state if checkpoint else None)  # collective
     if checkpoint is None:
         borrow(run, config, comm)  # collective
@@ -101,9 +99,16 @@ def train_command(
         opening.lock.release()
     if comm.is_root:
         report_at_end(config, opening.run_dir)
-    if comm.is_root and config.job.display != "off":
-        say_goodbye(opening.run_dir, run, ending.reason)
+        if config.job.display != "off":
+            say_goodbye(opening.run_dir, run, ending.reason)
     return ending.status
+
+
+def leave_finished(opening: Opening, comm: Communicator) -> int:
+    """Say that a run has all its timesteps; return the exit status. Collective."""
+    close_finished(opening, comm)  # collective
+    say_finished(opening, comm)
+    return 0
 
 
 def note_session(opening: Opening, comm: Communicator, logger: Logger) -> None:

@@ -30,6 +30,15 @@ from ppo_mpi.settings.heads import Head
 from ppo_mpi.settings.network import NetworkConfig
 
 
+def torso_name(obs_spec: ObservationSpec, config: NetworkConfig) -> str:
+    """Return the name of the torso that the config means for these observations."""
+    if obs_spec.parts:  # which knows what the config's name means for the images among them
+        return "combined"
+    if config.network == "auto":
+        return "impala" if obs_spec.is_image else "mlp"
+    return config.network
+
+
 class ActorCritic(nn.Module):
     """Policy and value of an observation.
 
@@ -49,11 +58,7 @@ class ActorCritic(nn.Module):
         heads: Sequence[Head] = (),
     ) -> None:
         super().__init__()
-        name = config.network
-        if obs_spec.parts:  # which knows what the name means for the images among them
-            name = "combined"
-        elif name == "auto":
-            name = "impala" if obs_spec.is_image else "mlp"
+        name = torso_name(obs_spec, config)
         make_torso = lookup("network", NETWORKS, name)
         self.obs_spec = obs_spec
         self.action_spec = action_spec

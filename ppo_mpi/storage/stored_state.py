@@ -70,9 +70,15 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
     named = step_timesteps(checkpoint.path)
     if named is not None and named != state["timesteps"]:
         raise _wrong(checkpoint, "timesteps", f"{named}, as in the name of its folder")
-    numbers = {"train": num_envs, "test": config.environment.num_test_envs}
+    _check_environments(checkpoint, config)
+
+
+def _check_environments(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Refuse states of environments that the config does not have."""
+    environment = config.environment
+    numbers = {"train": environment.num_envs, "test": environment.num_test_envs}
     numbers |= {f"{split}_memory": number for split, number in numbers.items()}
-    numbers["phase"] = num_envs if config.is_phasic else 0
+    numbers["phase"] = environment.num_envs if config.is_phasic else 0
     for key in checkpoint.environments:
         match = _ENVIRONMENT.fullmatch(key)
         if match is None or int(match[2]) >= numbers[match[1]]:

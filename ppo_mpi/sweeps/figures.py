@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ppo_mpi.experiments.figures import (
+from ppo_mpi.reports.figures import (
     BLUE,
     DARK_GREY,
     LIGHT_GREY,

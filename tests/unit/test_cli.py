@@ -10,7 +10,8 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from ppo_mpi.cli import MODES, OLD_NAMES, TrainOptions, parse_command
+from ppo_mpi.cli import OLD_NAMES, TrainOptions, parse_command
+from ppo_mpi.cli_modes import MODES
 from ppo_mpi.cli_values import config_fields, parse_count
 from ppo_mpi.cli_words import split_words
 from ppo_mpi.config import TrainConfig, flatten, sections
