@@ -26,6 +26,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name, _value in LAUNCHER_SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
+LEARNED_TOGETHER = ("test_cartpole.py", "test_probes.py")
+"""Files of tests/learning that several ranks run as well. Of what the others learn, tests/mpi shows
+that ranks come to the bits of one: to learn it once more would tell nothing."""
 HANG_TIMEOUT_SECONDS = 120.0
 """Longest wait for another rank; less than the time limit of a test."""
 SECONDS_FOR_ROOT = 1.0
@@ -82,7 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort the tests for pytest-xdist's workers; leave out what several ranks need not repeat.
 
     Several ranks keep the tests that take ``comm``, and of those that are run with several seeds
-    the first: all seeds are run on one rank, and others are no other communication.
+    the first: all seeds are run on one rank, and others are no other communication. Of those that
+    learn, a few are enough.
     """
     if hasattr(config, "workerinput"):  # one of pytest-xdist's workers
         from scheduler import order
@@ -93,7 +97,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [
         item
         for item in items
-        if "comm" in getattr(item, "fixturenames", ()) and not _parameters(item).get("seed", 0)
+        if "comm" in getattr(item, "fixturenames", ())
+        and not _parameters(item).get("seed", 0)
+        and (item.path.parent.name != "learning" or item.path.name in LEARNED_TOGETHER)
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from ppo_mpi.storage.run_folder import checkpoints_of
@@ -57,6 +59,17 @@ JOBS = {
         "--soft-resets", "scheduled", "--soft-resets-from", "0.2", "--soft-resets-switches", "0.6",
     ],
 }  # fmt: skip
+
+
+def seldom(*case: object) -> Any:
+    """Return a case for make test-faults alone: another test proves the same in every change.
+
+    Mostly the same job that is stopped on some ranks and goes on on others: it has to end with the
+    bits of one rank, and cannot unless the number of ranks is of no account.
+    """
+    return pytest.param(*case, marks=pytest.mark.faults)
+
+
 ITERATION = 512
 CLOCK = {"wall_seconds", "timesteps_per_second", "collect_seconds", "update_seconds",
          "communication_seconds"}  # fmt: skip

@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-LAST = ("learning_rate", "value_learning_rate", "clip_range", "entropy_coef", "phase_rollouts")
+LAST = (
+    "learning_rate", "value_learning_rate", "clip_range", "entropy_coef", "phase_rollouts",
+    "augmentation",
+)  # fmt: skip
 """Metrics that say how things are: a row has them as they were in its last iteration."""
 SUMMED = ("restarted_envs",)
 """Metrics that count what happened: a row has their sum. Of all others it has the mean."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from runs import progress
+from seeds import SEEDS
 
 from ppo_mpi import api
 from ppo_mpi.distributed.communicator import Communicator
@@ -31,7 +32,7 @@ def returns(
     return [float(row["mean_return"] or 0) for row in rows]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("model", ["icm", "rnd"])
 def test_curiosity_finds_the_reward_at_the_end_of_the_corridor(
     comm: Communicator, shared_tmp_path: Path, model: str, seed: int

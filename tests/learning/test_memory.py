@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from seeds import SEEDS
 
 from ppo_mpi import api
 from ppo_mpi.agent import Agent
@@ -60,7 +61,7 @@ def test_sequences_that_are_shorter_than_episodes_begin_with_what_was_remembered
     assert result.summary()["mean_return"] > 0.8
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_who_sees_only_the_present_answers_by_chance(
     comm: Communicator, shared_tmp_path: Path, seed: int
 ):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from seeds import SEEDS
 
 from ppo_mpi import api
 from ppo_mpi.agent import Agent
@@ -46,7 +47,7 @@ def probabilities_of(agent: Agent, obs: torch.Tensor) -> tuple[torch.Tensor, tor
     return distribution.log_probs.exp(), agent.model.in_returns(values)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_ppo_learns_to_match_and_its_value_is_the_geometric_series(
     comm: Communicator, shared_tmp_path: Path, seed: int
 ):
@@ -56,7 +57,7 @@ def test_ppo_learns_to_match_and_its_value_is_the_geometric_series(
     assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.1)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_ppo_learns_the_same_with_a_split_network(
     comm: Communicator, shared_tmp_path: Path, seed: int
 ):
@@ -66,7 +67,7 @@ def test_ppo_learns_the_same_with_a_split_network(
     assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.1)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_value_of_a_constant_reward_is_the_geometric_series_although_episodes_are_cut(
     comm: Communicator, shared_tmp_path: Path, seed: int
 ):
@@ -75,7 +76,7 @@ def test_the_value_of_a_constant_reward_is_the_geometric_series_although_episode
     assert values.item() == pytest.approx(VALUE, abs=0.05)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_value_of_an_episode_that_ends_at_once_is_its_one_reward(
     comm: Communicator, shared_tmp_path: Path, seed: int
 ):
@@ -84,7 +85,7 @@ def test_the_value_of_an_episode_that_ends_at_once_is_its_one_reward(
     assert values.item() == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_ppo_learns_a_continuous_action(comm: Communicator, shared_tmp_path: Path, seed: int):
     agent = learn("box", seed, comm, shared_tmp_path)
     goals = torch.linspace(-0.9, 0.9, 7)
@@ -98,7 +99,7 @@ def test_ppo_learns_a_continuous_action(comm: Communicator, shared_tmp_path: Pat
     assert values.tolist() == pytest.approx([-(deviation**2) * VALUE] * 7, abs=0.05)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_ppo_learns_from_images(comm: Communicator, shared_tmp_path: Path, seed: int):
     agent = learn("image", seed, comm, shared_tmp_path)
     images = torch.tensor(COLORS, dtype=torch.uint8)[:, None, None].expand(3, 8, 8, 3)
@@ -107,7 +108,7 @@ def test_ppo_learns_from_images(comm: Communicator, shared_tmp_path: Path, seed:
     assert values.tolist() == pytest.approx([VALUE] * 3, abs=0.2)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_normalized_values_of_short_segments_are_the_geometric_series_too(
     comm: Communicator, shared_tmp_path: Path, seed: int
 ):

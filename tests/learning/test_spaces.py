@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seeds import SEEDS
 
 from ppo_mpi import api
 from ppo_mpi.distributed.communicator import Communicator
@@ -29,7 +30,7 @@ PROBES: dict[str, tuple[dict[str, Any], float]] = {  # settings, least mean rewa
 }
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("probe", PROBES)
 def test_every_part_is_learned_and_its_value_is_that_of_the_policy(
     comm: Communicator, shared_tmp_path: Path, probe: str, seed: int

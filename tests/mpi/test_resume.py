@@ -19,6 +19,7 @@ from runs import (
     episodes,
     newest,
     progress,
+    seldom,
 )
 
 from ppo_mpi.storage.run_folder import checkpoints_of, is_done
@@ -50,7 +51,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         ("probe:box", (0, 0)),
         ("probe:tuple", (0, 0)),
         ("probe:picture_and_vector", (0, 0)),
-        ("options", (0, 0, 0)),
+        seldom("options", (0, 0, 0)),
     ],
 )
 def test_a_run_that_was_stopped_is_the_run_that_was_not(

@@ -309,7 +309,17 @@ def test_what_is_trained_to_a_score_is_the_task_unless_something_else_was_typed(
 
 def test_all_tasks_are_trained_on_one_rank_and_on_two_unless_others_are_named():
     options, words = acceptance.parse_options([])
-    assert (options.tasks, options.ranks, options.seeds) == (list(acceptance.TASKS), [1, 2], ["0"])
+    assert (options.tasks, options.ranks, options.seeds) == (list(acceptance.SCORED), [1, 2], ["0"])
     assert words == []
     options, words = acceptance.parse_options(["--tasks", "lunarlander", "--num-envs", "4"])
     assert (options.tasks, words) == (["lunarlander"], ["--num-envs", "4"])
+
+
+def test_algorithms_are_compared_at_the_same_timesteps_and_over_their_seeds():
+    options, _ = acceptance.parse_options(["--tasks", "cartpole,compare-hopper"])
+    first, *compared = options.tasks
+    assert first == "cartpole"
+    assert {"compare-hopper-ppo", "compare-hopper-a2c"} <= set(compared)
+    assert {acceptance.TASKS[name].timesteps for name in compared} == {200_000}
+    assert acceptance.is_reached(acceptance.TASKS["compare-hopper-a2c"], -1e9)
+    assert acceptance.summary("x", 1, [1.0, 3.0]) == "| x | 1 | 2 | 2.0 | 1.4 | 1.0 | 3.0 |"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import learners
 import pytest
 import torch
+from learners import COMM
 from minibatches import in_float32, in_float64, make_minibatch, make_model, outputs_of
 
 from ppo_mpi.algorithms.a2c import A2C, a2c_gradients, a2c_loss
@@ -11,9 +13,11 @@ from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.adam import Adam
 from ppo_mpi.learning.algorithm import make_optimizer
+from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.losses import policy_gradient_loss
 from ppo_mpi.learning.rmsprop import RMSprop
 from ppo_mpi.learning.rollout import Minibatch
+from ppo_mpi.learning.update import update
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.settings.learning import LearningConfig
 
@@ -136,3 +140,17 @@ def test_what_nothing_reads_is_said():
     assert with_values(TrainConfig(), {"rmsprop_alpha": 0.9}).without_effect() == [
         "rmsprop_alpha=0.9 without effect: read with optimizer=rmsprop only"
     ]
+
+
+def test_it_learns_the_same_where_numbers_stay_on_a_device():
+    config = LearningConfig(algorithm="a2c", num_epochs=1, num_minibatches=1, microbatch_size=9)
+    models = []
+    for on_device in (False, True):
+        learner = Learner(learners.make_model(), A2C, config, seed=9, on_device=on_device)
+        batch = learners.make_batch(learner.model)
+        metrics = update(learner, batch, tuple(range(learners.ENVS)), 0, learners.NOW, COMM)
+        assert metrics["optimizer_steps"] == 1.0
+        models.append(torch.cat([p.detach().flatten() for p in learner.model.parameters()]))
+    torch.testing.assert_close(*models)
+    start = torch.cat([p.flatten() for p in learners.make_model().parameters()])
+    assert not torch.allclose(models[0], start, atol=1e-4)

@@ -12,9 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.errors import ConfigError
+from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.interval import Interval
 from ppo_mpi.storage.logger import EpisodeRecord, Logger
+from ppo_mpi.storage.stored_state import check_state
 
 EVERY, TIMESTEPS = 3, 8  # of a row; of an iteration
 LOSSES = [0.1, 0.7, -0.3, 1.1, 0.2, 0.9, 0.4, -0.8]
@@ -124,3 +126,24 @@ def test_each_evaluation_has_its_row():
     with_values(TrainConfig(), values).validate(1)
     with pytest.raises(ConfigError, match=r"is not a multiple of log_every=4, .* eval_every=8$"):
         with_values(TrainConfig(), values | {"eval_every": 6}).validate(1)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"interval": [1]}, {"interval": {"loss": 1.0}}, {"interval": {"loss": ["1", 1]}},
+        {"interval": {"loss": [1.0, -1]}}, {"interval": {"loss": [1.0, 1.5]}},
+        {"logged_iteration": -1}, {"logged_iteration": "1"},
+    ],
+)  # fmt: skip
+def test_another_interval_than_ours_is_refused(own: dict[str, object]):
+    config = with_values(TrainConfig(), {"num_envs": 1, "normalize_rewards": False})
+    logger = Logger(None, Communicator(), "off", 8, 0)
+    logger.log(1, 4, {"loss": 0.5, "eval_mean_return": math.nan}, [])
+    state = {"iteration": 1, "timesteps": 4, "best_return": None,
+             "logger": logger.state_dict(), "train_episodes": {"0": [0.0, 0]}}  # fmt: skip
+    check_state(Checkpoint(Path("step-4"), {}, {}, state), config)
+    older = {key: value for key, value in logger.state_dict().items() if key not in own}
+    check_state(Checkpoint(Path("step-4"), {}, {}, state | {"logger": older}), config)
+    with pytest.raises(CheckpointError, match="instead of the state of a logger"):
+        check_state(Checkpoint(Path("step-4"), {}, {}, state | {"logger": older | own}), config)
