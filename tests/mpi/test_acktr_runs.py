@@ -24,7 +24,7 @@ JOBS = {
     "image": ["probe:image", "--network", "impala", "--channel-multiplier", "0.25",
               "--feature-size", "16", *COMMON],
     "numbers": ["probe:tuple", "--box-actions", "squash", "--std-function", "softplus",
-                "--shared-torso", "false", *COMMON],
+                "--shared-torso", "false", "--value-kl-clip", "0.01", *COMMON],
 }  # fmt: skip
 
 
