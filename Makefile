@@ -86,7 +86,7 @@ test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
 
 test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
 	$(BIN)/python -m pytest -rfEs --durations=10 -m "faults or not faults" tests/faults tests/cluster tests/mpi/test_stop_grace.py
-	$(BIN)/python -m pytest -rfEs --durations=10 -n $(WORKERS) --maxprocesses 8 -m faults tests/suites
+	$(BIN)/python -m pytest -rfEs --durations=10 -n $(WORKERS) --maxprocesses 8 -m faults tests/suites tests/mpi tests/learning
 
 learn: $(TEST) ## train small tasks to known scores on one rank and on two: under an hour
 	$(BIN)/python benchmarks/acceptance.py $(ARGS)

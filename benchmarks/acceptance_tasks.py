@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ppo_mpi.cli_sources import preset_names
-
 
 @dataclass(frozen=True)
 class Task:
@@ -25,48 +23,36 @@ class Task:
     """The task whose agent is imitated; it is trained first."""
 
 
-def _known(tasks: dict[str, Task]) -> dict[str, Task]:
-    """Return the tasks whose preset there is."""
-    names = preset_names()
-    return {name: task for name, task in tasks.items() if task.preset in names}
-
-
-SCORED = _known(
-    {
-        "cartpole": Task("CartPole-v0", "friends-cartpole", 70_000, 200),
-        "binary-cartpole": Task(
-            "benchmarks.binary_cartpole:make_env", "friends-cartpole", 70_000, 200
-        ),
-        "lunarlander": Task("LunarLander-v3", "friends-lunarlander", 500_000, 200),
-        "mountaincar": Task("MountainCar-v0", "mountaincar-icm", 150_000, -130),
-        "mountaincar-plain": Task(
-            "MountainCar-v0",
-            "mountaincar-icm",
-            150_000,
-            -200,
-            ("--reward-model", "none"),
-            fails=True,
-        ),
-        "cartpole-ppo": Task("CartPole-v1", "cartpole", 100_000, 475),
-        "cartpole-a2c": Task("CartPole-v1", "cartpole-a2c", 200_000, 475),
-        "cartpole-acktr": Task("CartPole-v1", "cartpole-acktr", 100_000, 475),
-        # Nine tenths of what the expert gets, from four of its episodes.
-        "cartpole-gail": Task("CartPole-v1", "cartpole-gail", 100_000, 450, expert="cartpole-ppo"),
-    }
-)
+SCORED = {
+    "cartpole": Task("CartPole-v0", "friends-cartpole", 70_000, 200),
+    "binary-cartpole": Task("benchmarks.binary_cartpole:make_env", "friends-cartpole", 70_000, 200),
+    "lunarlander": Task("LunarLander-v3", "friends-lunarlander", 500_000, 200),
+    "mountaincar": Task("MountainCar-v0", "mountaincar-icm", 150_000, -130),
+    "mountaincar-plain": Task(
+        "MountainCar-v0",
+        "mountaincar-icm",
+        150_000,
+        -200,
+        ("--reward-model", "none"),
+        fails=True,
+    ),
+    "cartpole-ppo": Task("CartPole-v1", "cartpole", 100_000, 475),
+    "cartpole-a2c": Task("CartPole-v1", "cartpole-a2c", 200_000, 475),
+    "cartpole-acktr": Task("CartPole-v1", "cartpole-acktr", 100_000, 475),
+    # Nine tenths of what the expert gets, from four of its episodes.
+    "cartpole-gail": Task("CartPole-v1", "cartpole-gail", 100_000, 450, expert="cartpole-ppo"),
+}
 """Those that have a score to reach. The first five, their timesteps and scores are those by which
 PPO And Friends tests itself."""
 
-COMPARED = _known(
-    {
-        "compare-cartpole-ppo": Task("CartPole-v1", "cartpole", 100_000, None),
-        "compare-cartpole-a2c": Task("CartPole-v1", "cartpole-a2c", 100_000, None),
-        "compare-cartpole-acktr": Task("CartPole-v1", "cartpole-acktr", 100_000, None),
-        "compare-hopper-ppo": Task("Hopper-v5", "mujoco-ppo", 200_000, None),
-        "compare-hopper-a2c": Task("Hopper-v5", "mujoco-a2c", 200_000, None),
-        "compare-hopper-acktr": Task("Hopper-v5", "mujoco-acktr", 200_000, None),
-    }
-)
+COMPARED = {
+    "compare-cartpole-ppo": Task("CartPole-v1", "cartpole", 100_000, None),
+    "compare-cartpole-a2c": Task("CartPole-v1", "cartpole-a2c", 100_000, None),
+    "compare-cartpole-acktr": Task("CartPole-v1", "cartpole-acktr", 100_000, None),
+    "compare-hopper-ppo": Task("Hopper-v5", "mujoco-ppo", 200_000, None),
+    "compare-hopper-a2c": Task("Hopper-v5", "mujoco-a2c", 200_000, None),
+    "compare-hopper-acktr": Task("Hopper-v5", "mujoco-acktr", 200_000, None),
+}
 """The algorithms at the same number of timesteps, to be told side by side."""
 TASKS = SCORED | COMPARED
 

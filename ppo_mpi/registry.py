@@ -77,11 +77,13 @@ DEFAULT_PRESETS = {
     "user": "gym-control",
     "probe": "probe",
 }
-# The same for jobs that name another algorithm; a suite that is not here has PPO's.
+# The same for jobs that name another algorithm.
 PRESETS_OF_ALGORITHMS = {
     algorithm: {
         "gym:CartPole-v1": f"cartpole-{algorithm}",
         "atari": f"atari-{algorithm}",
+        "procgen": f"atari-{algorithm}",  # images, too
+        "probe": f"cartpole-{algorithm}",
         **dict.fromkeys(VECTOR_SUITES, f"mujoco-{algorithm}"),
     }
     for algorithm in ("a2c", "acktr")

@@ -90,9 +90,8 @@ def train_command(
             if ending is not None:
                 break
             assert kept is not None, "only what was kept can be gone on from"
-            comm, run, logger, kept = go_on_without_lost(
-                kept, config, opening, comm, run, logger, when_shrunk
-            )  # collective
+            parts = opening, comm, run, logger, when_shrunk
+            comm, run, logger, kept = go_on_without_lost(kept, config, *parts)  # collective
     finally:
         logger.close()
         run.close()
