@@ -54,9 +54,7 @@ def update(
     num_updates = 0
     deal = partial(dealt, batch.rollout, indices, config.num_minibatches, learner.seed, iteration)
     samples = deal(0)
-    if learner.tasks is not None:
-        assert batch.rollout.truths is not None, "auxiliary heads have truths"
-        learner.tasks.begin(batch.rollout.truths, iteration, comm)  # collective
+    begin_tasks(learner, batch, iteration, comm)  # collective
     for epoch in range(config.num_epochs):
         if learner.augmenter is not None:
             returns = learner.model.in_returns(batch.returns)
@@ -76,9 +74,8 @@ def update(
                     for piece in pieces_of(batch.rollout, own, learner.microbatch_size)
                 ]
             )
-        rows = []
-        for own in samples:
-            rows.append(optimizer_step(learner, epoch_batch, own, now, comm))  # collective
+        step = partial(optimizer_step, learner, epoch_batch, now=now, comm=comm)
+        rows = [step(own) for own in samples]  # collective
         # While a GPU is still at work.
         samples = deal(epoch + 1) if epoch + 1 < config.num_epochs else []
         metrics = epoch_means(numbers_of(learner, rows, comm), iteration)
@@ -87,9 +84,21 @@ def update(
         if metrics["approx_kl"] > most:
             break
     metrics["optimizer_steps"] = float(num_updates)
+    return metrics | metrics_beside(learner, metrics)
+
+
+def begin_tasks(learner: Learner, batch: Batch, iteration: int, comm: Communicator) -> None:
+    """Weigh the truths of a rollout, if there are auxiliary heads. Collective."""
     if learner.tasks is not None:
-        metrics |= learner.tasks.metrics(metrics)
-    return metrics | (learner.augmenter.metrics() if learner.augmenter is not None else {})
+        assert batch.rollout.truths is not None, "auxiliary heads have truths"
+        learner.tasks.begin(batch.rollout.truths, iteration, comm)  # collective
+
+
+def metrics_beside(learner: Learner, means: dict[str, float]) -> dict[str, float]:
+    """Return what augmentation and auxiliary heads tell beside the loss's own means."""
+    tasks, augmenter = learner.tasks, learner.augmenter
+    told = {} if tasks is None else tasks.metrics(means)
+    return told | ({} if augmenter is None else augmenter.metrics())
 
 
 def numbers_of(learner: Learner, rows: list[dict[str, Any]], comm: Communicator) -> Any:

@@ -64,16 +64,14 @@ def train_command(
     keep_big_blocks()
     threads = set_threads(config.job.threads, comm.node_affinities, comm.local_rank)
     opening = open_run(config, given, comm)  # collective
-    config = opening.config
+    config, checkpoint = opening.config, opening.checkpoint
     if opening.finished:
         close_finished(opening, comm)  # collective
         say_finished(opening, comm)
         opening.lock.release()
         return 0
-    checkpoint = opening.checkpoint
     run = build_run(config, comm, checkpoint.state if checkpoint else None)  # collective
-    if checkpoint is None:
-        borrow(run, config, comm)  # collective
+    borrow(run, config, checkpoint, comm)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
     comm.heart.folder = new_records(opening.run_dir, comm.rank)
     logger = open_logger(config, opening.run_dir, comm, checkpoint)
