@@ -56,9 +56,7 @@ def update(
     num_updates = 0
     deal = partial(dealt, batch.rollout, indices, config.num_minibatches, learner.seed, iteration)
     samples = deal(0)
-    if learner.tasks is not None:
-        assert batch.rollout.truths is not None, "auxiliary heads have truths"
-        learner.tasks.begin(batch.rollout.truths, iteration, comm)  # collective
+    begin_tasks(learner, batch, iteration, comm)  # collective
     for epoch in range(config.num_epochs):
         if learner.augmenter is not None:
             returns = learner.model.in_returns(batch.returns)
@@ -84,7 +82,15 @@ def update(
         most = math.inf if config.target_kl is None else config.kl_stop_factor * config.target_kl
         if metrics["approx_kl"] > most:
             break
-    return metrics | {"optimizer_steps": float(num_updates)} | metrics_beside(learner, metrics)
+    metrics["optimizer_steps"] = float(num_updates)
+    return metrics | metrics_beside(learner, metrics)
+
+
+def begin_tasks(learner: Learner, batch: Batch, iteration: int, comm: Communicator) -> None:
+    """Weigh the truths of a rollout, if there are auxiliary heads. Collective."""
+    if learner.tasks is not None:
+        assert batch.rollout.truths is not None, "auxiliary heads have truths"
+        learner.tasks.begin(batch.rollout.truths, iteration, comm)  # collective
 
 
 def metrics_beside(learner: Learner, metrics: dict[str, float]) -> dict[str, float]:

@@ -41,7 +41,7 @@ class Loan:
     """What there is in the run and is not taken, with the reason."""
 
 
-def borrow(run: Run, config: TrainConfig, comm: Communicator) -> None:
+def borrow(run: Run, config: TrainConfig, resumed: Checkpoint | None, comm: Communicator) -> None:
     """Let a run that has not begun take over the parameters it is to borrow. Collective.
 
     Rank 0 reads the other run's checkpoint, verified, and sends it to the others.
@@ -49,6 +49,7 @@ def borrow(run: Run, config: TrainConfig, comm: Communicator) -> None:
     Args:
         run: freshly built; nothing happens if it borrows nothing.
         config: says what from which run.
+        resumed: where the run goes on; it then has all that it once borrowed.
         comm: the job.
 
     Raises:
@@ -56,7 +57,7 @@ def borrow(run: Run, config: TrainConfig, comm: Communicator) -> None:
         ConfigError: what is asked for is not there, or does not fit; nothing was changed.
     """
     asked = config.transfer
-    if not asked.borrow_from:
+    if resumed is not None or not asked.borrow_from:
         return
     checkpoint, warnings = on_root(
         comm, lambda: read_run(asked.borrow_from, config.job.checkpoint_dir)

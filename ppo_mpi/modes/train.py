@@ -70,8 +70,7 @@ def train_command(
     if opening.finished:
         return leave_finished(opening, comm)  # collective
     run = build_run(config, comm, checkpoint.state if checkpoint else None)  # collective
-    if checkpoint is None:
-        borrow(run, config, comm)  # collective
+    borrow(run, config, checkpoint, comm)  # collective
     prepare_folder(opening, bool(given.get("clobber")), comm)  # collective
     comm.heart.folder = new_records(opening.run_dir, comm.rank)
     logger = open_logger(config, opening.run_dir, comm, checkpoint)

@@ -58,22 +58,10 @@ class ActorCritic(nn.Module):
         heads: Sequence[Head] = (),
     ) -> None:
         super().__init__()
-        name = torso_name(obs_spec, config)
-        make_torso = lookup("network", NETWORKS, name)
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.precision = precision
-        # None unless policy and value share the first layers, but not all.
-        self.trunk: Mlp | None = None
-        # None when policy and value share one torso.
-        self.torso: Any
-        self.value_torso: Any = None
-        if config.num_shared_layers:
-            self.trunk, self.torso, self.value_torso = make_parted_torsos(obs_spec, config, name)
-        else:
-            self.torso = make_torso(obs_spec, config)
-            if not config.shared_torso:
-                self.value_torso = make_torso(obs_spec, config.of_value())
+        self._make_torsos(obs_spec, config)
         value_torso = self.torso if self.value_torso is None else self.value_torso
         kind, size = config.recurrent, config.recurrent_size
         # None when nothing is remembered; a torso of the value's own remembers for itself.
@@ -102,6 +90,22 @@ class ActorCritic(nn.Module):
         self.heads = tuple(replace(h, side=h.side_in(self.value_torso is None)) for h in heads)
         self.auxiliary_heads = make_heads(self, self.heads, config.initialization)
         self._detaches_values = detach_values and self.value_torso is None
+
+    def _make_torsos(self, obs_spec: ObservationSpec, config: NetworkConfig) -> None:
+        """Make all layers before what remembers and before the heads."""
+        name = torso_name(obs_spec, config)
+        make_torso = lookup("network", NETWORKS, name)
+        # None unless policy and value share the first layers, but not all.
+        self.trunk: Mlp | None = None
+        # None when policy and value share one torso.
+        self.torso: Any
+        self.value_torso: Any = None
+        if config.num_shared_layers:
+            self.trunk, self.torso, self.value_torso = make_parted_torsos(obs_spec, config, name)
+        else:
+            self.torso = make_torso(obs_spec, config)
+            if not config.shared_torso:
+                self.value_torso = make_torso(obs_spec, config.of_value())
 
     def in_returns(self, values: Tensor) -> Tensor:
         """Return the head's values [N] in the unit of returns: what they are used for."""
