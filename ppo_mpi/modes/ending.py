@@ -12,6 +12,8 @@ from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.signals import EXIT_STOPPED, STOP
+from ppo_mpi.modes.announcements import say_goodbye
+from ppo_mpi.modes.report import report_at_end
 from ppo_mpi.modes.saving import save
 from ppo_mpi.snapshot import Snapshot
 from ppo_mpi.storage.logger import Logger
@@ -25,6 +27,17 @@ class Ending:
     """"finished", "time is up" or "stopped by SIGNAL"."""
     status: int
     """Exit status: 0, or 75 for a run that was stopped and can go on."""
+
+
+def conclude(
+    ending: Ending, run: Run, config: TrainConfig, comm: Communicator, run_dir: Path
+) -> None:
+    """Write the run's report and say where everything is; on rank 0."""
+    if not comm.is_root:
+        return
+    report_at_end(config, run_dir)
+    if config.job.display != "off":
+        say_goodbye(run_dir, run, ending.reason)
 
 
 def agree_to_end(

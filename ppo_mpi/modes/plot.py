@@ -10,7 +10,7 @@ from pathlib import Path
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.registry import unknown_name
 from ppo_mpi.reports.curves_figure import COLORS, draw_panels
-from ppo_mpi.reports.figures import plotting
+from ppo_mpi.reports.figures import STYLE, plotting
 from ppo_mpi.reports.finding import find_runs
 from ppo_mpi.reports.grouping import Group, group_runs, same_seeds
 from ppo_mpi.reports.panels import Panel, make_panels, panel_rows
@@ -148,6 +148,7 @@ def picture(panels: Sequence[Panel], config: PlotConfig, kind: str) -> bytes:
     content = io.BytesIO()
     # Without the time of day, so that the same curves give the same file.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
-    figure.savefig(content, format=kind, metadata=metadata)
+    with plt.rc_context(STYLE | {"svg.hashsalt": NAME}):
+        figure.savefig(content, format=kind, metadata=metadata)
     plt.close(figure)
     return content.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppo_mpi.config import TrainConfig
+from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.reports.evaluations import EVALUATION, Gap, find_evaluations, read_evaluation
 from ppo_mpi.reports.finding import find_runs
@@ -40,7 +41,7 @@ def report_command(config: ReportConfig) -> int:
     runs = [read_run_files(folder) for folder in folders]
     for run in runs:
         if config.evaluate:
-            evaluate(run.folder, config)
+            evaluate_run(run.folder, config, Communicator())  # collective, of this process alone
         if config.clip:
             record_clip(run, config)
     path = output_path(config, runs)
@@ -107,17 +108,17 @@ def find_videos(
     return videos, left_out
 
 
-def evaluate(folder: Path, config: ReportConfig) -> None:
-    """Measure a run's agent on training and held-out levels, into its folder."""
-    from ppo_mpi.distributed.communicator import Communicator
+def evaluate_run(folder: Path, config: ReportConfig, comm: Communicator) -> None:
+    """Measure a run's agent on training and held-out levels, into its folder. Collective."""
     from ppo_mpi.modes.evaluate import evaluate_command
 
-    path = str(folder / EVALUATION)
-    # A path with a slash is never taken for a name under checkpoint_dir.
     asked = EvaluateConfig(
-        run=str(folder.resolve()), json=path, episodes=config.episodes, device=config.device
+        run=str(folder.resolve()),  # with a slash in it, and so no name under checkpoint_dir
+        json=str(folder / EVALUATION),
+        episodes=config.episodes,
+        device=config.device,
     )
-    evaluate_command(asked, Communicator())  # collective, of this process alone
+    evaluate_command(asked, comm)  # collective
 
 
 def record_clip(run: RunFiles, config: ReportConfig) -> None:

@@ -24,16 +24,16 @@ from ppo_mpi.errors import IterationAbandonedError, RankLostError
 from ppo_mpi.learning.episodes import gather_episodes
 from ppo_mpi.learning.scheduled import scheduled
 from ppo_mpi.learning.schedules import continues_episodes
-from ppo_mpi.modes.announcements import announce, announce_resume, say_finished, say_goodbye
+from ppo_mpi.modes.announcements import announce, announce_resume, say_finished
 from ppo_mpi.modes.borrowing import borrow
 from ppo_mpi.modes.cloning import begin_imitation
-from ppo_mpi.modes.ending import Ending, agree_to_end, give_up
+from ppo_mpi.modes.ending import Ending, agree_to_end, conclude, give_up
 from ppo_mpi.modes.evaluate import NOT_EVALUATED, Evaluator
 from ppo_mpi.modes.filming import start_filming
 from ppo_mpi.modes.opening import Opening, close_finished, open_run, prepare_folder
 from ppo_mpi.modes.phases import collect, learn, learn_beside, prepare_batch
 from ppo_mpi.modes.recovery import Kept, go_on_without_lost, keep
-from ppo_mpi.modes.report import report_at_end, report_on_the_way
+from ppo_mpi.modes.report import report_on_the_way
 from ppo_mpi.modes.saving import is_better, milestone_iterations, open_logger, save
 from ppo_mpi.snapshot import Snapshot, restore, snapshot_of, with_own_tensors
 from ppo_mpi.storage import run_folder
@@ -95,10 +95,7 @@ def train_command(
         logger.close()
         run.close()
         opening.lock.release()
-    if comm.is_root:
-        report_at_end(config, opening.run_dir)
-        if config.job.display != "off":
-            say_goodbye(opening.run_dir, run, ending.reason)
+    conclude(ending, run, config, comm, opening.run_dir)
     return ending.status
 
 

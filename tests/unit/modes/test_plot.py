@@ -29,6 +29,9 @@ def test_plot_writes_each_kind_of_file(runs, tmp_path, capsys):
     assert plot_command(config) == 0
     starts = [path.read_bytes()[:5] for path in files]
     assert starts == [b"\x89PNG\r", b"%PDF-", b"<?xml", b"envir"]
+    first = [path.read_bytes() for path in files]
+    plot_command(config)
+    assert [path.read_bytes() for path in files] == first
     said = capsys.readouterr().out
     assert "gym:CartPole-v1, discount=0.9: 3 seeds (b-0, b-1, b-2)" in said
     assert "Student's 95 % interval" in said
