@@ -12,6 +12,7 @@ from ppo_mpi.algorithms.augmented import augmented
 from ppo_mpi.algorithms.ppg import PhasicLearner, make_phasic_learner, policy_learning
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.iteration_clock import IterationClock
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
@@ -75,6 +76,7 @@ class Run:
     """Curiosity; None if the environment's rewards are all."""
     phasic: PhasicLearner | None = None
     """Phasic policy gradient's phases; None for other algorithms."""
+    clock: IterationClock = field(default_factory=IterationClock)
 
     @property
     def model(self) -> ActorCritic:

@@ -26,7 +26,8 @@ def open_logger(
     iteration = checkpoint.state["iteration"] if checkpoint else 0
     total = config.num_iterations * config.learning.rollout_timesteps
     games = game_curves(config)
-    logger = Logger(run_dir, comm, config.job.display, total, iteration, games)
+    title = f"{config.environment.env}  {run_dir.name}"
+    logger = Logger(run_dir, comm, config.job.display, total, iteration, games, title)
     if checkpoint is not None:
         logger.load_state_dict(checkpoint.state["logger"])
     return logger
@@ -98,3 +99,4 @@ def save(
         run_folder.prune(run_dir, config.job.keep_checkpoints)
 
     on_root(comm, tag)  # collective
+    logger.saved(path.name)

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
@@ -268,9 +266,9 @@ def run_iteration(
     continue_episodes = continues_episodes(
         learning.soft_resets, learning.soft_resets_from, share, learning.soft_resets_switches
     )
-    begin, waited = time.monotonic(), comm.seconds
+    run.clock.start(comm)
     rollout = collect(run, config, continue_episodes)
-    collected = time.monotonic()
+    run.clock.collected()
     if comm.any(rollout is None) or rollout is None:  # collective
         raise IterationAbandonedError("a signal to stop came while collecting")
 
@@ -281,10 +279,7 @@ def run_iteration(
     progress.timesteps += learning.rollout_timesteps
     episodes = gather_episodes(run.episodes, comm)  # collective
     restarts = sum(actor.restarts for actor in run.actors)
-    seconds = [collected - begin, time.monotonic() - collected, comm.seconds - waited]
-    *seconds, restarts = comm.sum(np.array([*seconds, restarts])).tolist()  # collective
-    seconds = [total / comm.world_size for total in seconds]
-    names = ("collect_seconds", "update_seconds", "communication_seconds")
     metrics |= now.metrics(learning)
-    metrics |= dict(zip(names, seconds, strict=True)) | {"restarted_envs": restarts}
+    engine_seconds = sum(actor.engine_seconds for actor in run.actors)
+    metrics |= run.clock.metrics(comm, engine_seconds, restarts)  # collective
     return metrics, episodes

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppo_mpi.storage.curves import Curves
 from ppo_mpi.storage.curves import EpisodeRecord as EpisodeRecord  # logger.log's argument
+from ppo_mpi.storage.displays import Display, open_display
 from ppo_mpi.storage.per_game import GameCurves
-from ppo_mpi.storage.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from ppo_mpi.distributed.communicator import Communicator
@@ -35,20 +35,22 @@ class Logger:
         self,
         run_dir: Path | None,
         comm: Communicator,
-        display: Literal["auto", "plain", "off"],
+        display: Display,
         total_timesteps: int,
         resumed_iteration: int,
         games: GameCurves | None = None,
+        title: str = "",
     ) -> None:
         """Open the files, cut at the iteration from which the run goes on.
 
         Args:
             run_dir: the run's folder, which exists; None writes no files.
             comm: rank 0 alone writes and prints.
-            display: ``auto`` draws a live line at a terminal, ``plain`` prints lines.
+            display: how progress is shown.
             total_timesteps: of the whole job.
             resumed_iteration: the iteration of the checkpoint; 0 starts the curves afresh.
             games: curves of each game, where there are several.
+            title: of the panel.
         """
         self._games = games
         self._resumed_iteration = resumed_iteration
@@ -63,7 +65,7 @@ class Logger:
         self._curves = None
         self._line = None
         if comm.is_root:
-            self._line = ProgressLine(display, total_timesteps)
+            self._line = open_display(display, title, total_timesteps, comm, self._wall_seconds)
             if run_dir is not None:
                 self._curves = Curves(run_dir, resumed_iteration, games.game_of if games else None)
                 if self._curves.warning:
@@ -137,9 +139,14 @@ class Logger:
         return _mean([episode_return for episode_return, _ in self._windows[split]])
 
     def message(self, text: str, *, is_warning: bool = False) -> None:
-        """Print a line without breaking the live line; warnings go to standard error."""
+        """Print a line where it does not break the panel; warnings go to standard error."""
         if self._line is not None:
             self._line.message(text, is_warning=is_warning)
+
+    def saved(self, name: str) -> None:
+        """Hear of a checkpoint that was written."""
+        if self._line is not None:
+            self._line.saved(name)
 
     def flush(self) -> None:
         """Wait until the curves are on the disk; before a checkpoint that refers to them."""
