@@ -28,9 +28,13 @@ class IterationClock:
         self._began = self._collected = self._waited = 0.0
         self._ended: float | None = None
 
-    def start(self, comm: Communicator) -> None:
-        """Begin an iteration: the rank collects."""
-        self._began, self._waited = time.monotonic(), comm.seconds
+    def start(self, seconds_in_collectives: float) -> None:
+        """Begin an iteration: the rank collects.
+
+        Args:
+            seconds_in_collectives: of this rank, so far.
+        """
+        self._began, self._waited = time.monotonic(), seconds_in_collectives
 
     def collected(self) -> None:
         """Say that the rank begins to learn."""

@@ -266,7 +266,7 @@ def run_iteration(
     continue_episodes = continues_episodes(
         learning.soft_resets, learning.soft_resets_from, share, learning.soft_resets_switches
     )
-    run.clock.start(comm)
+    run.clock.start(comm.seconds)
     rollout = collect(run, config, continue_episodes)
     run.clock.collected()
     if comm.any(rollout is None) or rollout is None:  # collective

@@ -123,7 +123,7 @@ def test_it_fits_every_terminal(capsys, clock, size, columns, rows, hosts):
     shown.close()
     screen = Screen(columns)  # which refuses rows that are too long
     screen.feed(capsys.readouterr().out)
-    drawn = next((i for i, row in enumerate(screen.rows) if "╭" in row or "ETA" in row), 0)
+    drawn = next((i for i, row in enumerate(screen.rows) if "╭" in row or " 0%" in row), 0)
     assert len(screen.rows) - drawn <= rows
 
 
