@@ -186,7 +186,11 @@ def merge(
         from_preset = {}
     else:
         env = typed.get("env") or from_file.get("env")
-        preset = registry.default_preset(" ".join(env.values) if env else default_env)
+        algorithm = typed.get("algorithm") or from_file.get("algorithm")
+        preset = registry.default_preset(
+            " ".join(env.values) if env else default_env,
+            " ".join(algorithm.values) if algorithm else "ppo",
+        )
         from_preset = _read_preset(preset, known)
         # The registry knows the preset by the environment; the environment stays as it was typed.
         from_preset.pop("env", None)

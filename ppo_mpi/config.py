@@ -59,6 +59,11 @@ class TrainConfig:
         return self.learning.algorithm == "ppg"
 
     @property
+    def has_other_optimizers(self) -> bool:
+        """Whether something learns beside the policy; it does so by Adam."""
+        return self.is_phasic or self.rewards.reward_model != "none"
+
+    @property
     def has_aux_head(self) -> bool:
         """Whether the policy's torso has a value head of its own, for an auxiliary phase."""
         return self.is_phasic and not self.network.shared_torso
@@ -76,8 +81,12 @@ class TrainConfig:
         """Return a sentence for each setting that nothing comes of beside the others."""
         sentences = self.learning.without_effect()
         unread: list[tuple[object, tuple[str, ...], str]] = [
-            (self.augmentation, *rest) for rest in self.augmentation.unread()
+            (section, *rest)
+            for section in (self.learning, self.augmentation)
+            for rest in section.unread()
         ]
+        if self.learning.optimizer_name != "adam" and not self.has_other_optimizers:
+            unread.insert(0, (self.learning, ("adam_epsilon",), "optimizer=adam"))
         if not self.is_phasic:
             unread.insert(0, (self.ppg, tuple(vars(self.ppg)), "algorithm=ppg"))
         for section, names, needed in unread:
@@ -118,10 +127,10 @@ class TrainConfig:
                 f"aux_minibatches={self.ppg.aux_minibatches} for each iteration are more than "
                 f"rollout_timesteps={learning.rollout_timesteps}; use fewer"
             )
-        if self.augmentation.is_on and learning.algorithm != "ppo":
+        if self.augmentation.is_on and learning.algorithm not in ("ppo", "a2c"):
             raise ConfigError(
-                f"augmentation={self.augmentation.augmentation} is made for algorithm=ppo, not for "
-                f"{learning.algorithm}; use algorithm=ppo, or augmentation=none"
+                f"augmentation={self.augmentation.augmentation} is made for algorithm=ppo or a2c, "
+                f"not for {learning.algorithm}; use one of them, or augmentation=none"
             )
         if learning.clip_gradients == "parts" and self.network.shared_torso:
             raise ConfigError(

@@ -16,6 +16,7 @@ from ppo_mpi.settings import atari_names
 from ppo_mpi.settings.variant_names import PLAIN_NAMES, VARIANT_GAMES
 
 ALGORITHMS = {
+    "a2c": "ppo_mpi.algorithms.a2c:A2C",
     "ppg": "ppo_mpi.algorithms.ppg:PPG",
     "ppo": "ppo_mpi.algorithms.ppo:PPO",
 }
@@ -51,6 +52,9 @@ PROCGEN_GAMES = (
 PROCGEN_NAMES = (*PROCGEN_GAMES, *VARIANT_GAMES, *PLAIN_NAMES)
 """Games, variants of them, and what else the variants are called."""
 
+VECTOR_SUITES = ("gym", "dmc", "oldgym", "pybullet", "user")
+"""Suites whose environments mostly give vectors."""
+
 # The preset that `train ENV` uses when none is named: an exact name first, then its suite.
 DEFAULT_PRESETS = {
     "gym:CartPole-v1": "cartpole",
@@ -70,6 +74,15 @@ DEFAULT_PRESETS = {
     "pybullet": "mujoco-ppo",
     "user": "gym-control",
     "probe": "probe",
+}
+# The same for jobs that name another algorithm; a suite that is not here has PPO's.
+PRESETS_OF_ALGORITHMS = {
+    algorithm: {
+        "gym:CartPole-v1": f"cartpole-{algorithm}",
+        "atari": f"atari-{algorithm}",
+        **dict.fromkeys(VECTOR_SUITES, f"mujoco-{algorithm}"),
+    }
+    for algorithm in ("a2c",)
 }
 
 
@@ -159,13 +172,14 @@ def _atari_task(task: str) -> str:
     return name.task
 
 
-def default_preset(env: str) -> str:
-    """Return the name of the preset registered for an environment.
+def default_preset(env: str, algorithm: str = "ppo") -> str:
+    """Return the name of the preset registered for an environment and an algorithm.
 
-    Of several environments with presets of their own, it is their suite's.
+    Of several environments with presets of their own, it is their suite's. An algorithm without
+    one for the suite has PPO's.
     """
     suite = split_env_name(env)[0]
-    found = {
-        DEFAULT_PRESETS.get(f"{suite}:{task}", DEFAULT_PRESETS[suite]) for task in task_names(env)
-    }
-    return found.pop() if len(found) == 1 else DEFAULT_PRESETS[suite]
+    own = PRESETS_OF_ALGORITHMS.get(algorithm, {})
+    table = own if suite in own else DEFAULT_PRESETS
+    found = {table.get(f"{suite}:{task}", table[suite]) for task in task_names(env)}
+    return found.pop() if len(found) == 1 else table[suite]

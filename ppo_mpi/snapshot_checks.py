@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.errors import CheckpointError
-from ppo_mpi.learning import adam
+from ppo_mpi.learning import adam, rmsprop
 from ppo_mpi.learning.augmenting import transforms_for
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.rewards.base import RewardModel
@@ -70,26 +70,40 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         expected[stem] = _expected_optimizer(model)
     check_phase(config, envs.obs_spec, checkpoint)
     if checkpoint.tensors.get("optimizer"):  # older ones have none before the first step
-        expected["optimizer"] = _expected_optimizer(model)
+        expected["optimizer"] = _expected_optimizer(model, STATES[config.learning.optimizer_name])
+    _compare(whose, checkpoint, expected)
+
+
+SQUARES = (
+    "/exp_avg_sq", "/square_avg", "/variance", "/count", "/step", "_scale.variance", "_scale.count",
+)  # fmt: skip
+"""How the names of tensors end that are nowhere below 0."""
+
+
+def _compare(
+    whose: str, checkpoint: Checkpoint, expected: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Refuse tensors of other names, shapes or types, or that no run can have."""
     _compare_names(whose, "files", checkpoint.tensors, expected)
     for stem, tensors in expected.items():
         found = checkpoint.tensors[stem]
         _compare_names(whose, f"tensors of {stem}", found, tensors)
         for name, tensor in tensors.items():
             _check_tensor(f"{whose} has {stem}/{name}", found[name], tensor)
-            is_square = name.endswith(
-                ("/exp_avg_sq", "/variance", "/count", "/step", "_scale.variance", "_scale.count")
-            )
-            if is_square and bool((found[name] < 0).any()):
+            if name.endswith(SQUARES) and bool((found[name] < 0).any()):
                 raise CheckpointError(f"{whose} has {stem}/{name} below 0; use an older one")
 
 
-def _expected_optimizer(model: nn.Module) -> dict[str, Tensor]:
+STATES = {"adam": adam.STATE, "rmsprop": rmsprop.STATE}
+"""Optimizer -> what it keeps of each parameter."""
+
+
+def _expected_optimizer(model: nn.Module, state: Sequence[str] = adam.STATE) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": torch.empty((), device="meta") if key == "step" else parameter
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
-        for key in adam.STATE
+        for key in state
     }
 
 

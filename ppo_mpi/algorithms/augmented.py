@@ -11,8 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ppo_mpi.algorithms.ppo import ppo_terms
-from ppo_mpi.learning.algorithm import Algorithm, Loss
+from ppo_mpi.learning.algorithm import Algorithm, Loss, Terms
 from ppo_mpi.learning.augmenting import Augmenter
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.rollout import Minibatch
@@ -64,12 +63,13 @@ def drac_loss(
     clip_range: ClipRange,
     entropy_coef: float | Tensor | None = None,
     *,
+    terms: Terms,
     augmenter: Augmenter,
     coef: float,
 ) -> tuple[Tensor, Tensor]:
-    """Compute PPO's loss on the images as they were, and how much the change of images matters.
+    """Compute an algorithm's loss on images as they were, and how much their change matters.
 
-        loss = PPO's + alpha (KL(pi(.|s) || pi(.|f(s))) + (V(s) - V(f(s)))^2)
+        loss = the algorithm's + alpha (KL(pi(.|s) || pi(.|f(s))) + (V(s) - V(f(s)))^2)
 
     Policy and value of the images as they were are constants of both new terms. Values are in the
     unit of the model's head.
@@ -77,15 +77,16 @@ def drac_loss(
     Args:
         model: policy and value.
         minibatch: N samples.
-        config: PPO's coefficients.
+        config: the coefficients.
         clip_range: the clip as its schedule has it now.
         entropy_coef: likewise; None takes the config's.
+        terms: of the algorithm.
         augmenter: changes the images.
         coef: alpha.
 
     Returns:
-        the loss [] float32, summed over the samples, and the sums of PPO's metrics and of the two
-        new terms, [8] float32.
+        the loss [] float32, summed over the samples, and the sums of the algorithm's metrics and of
+        the two new terms.
 
     Source:
         Raileanu et al. 2021, arXiv:2006.12862, equations of DrAC (section 3.2). Its published code
@@ -94,9 +95,7 @@ def drac_loss(
     outputs, values = model.outputs(minibatch.obs, minibatch.sequences)
     distribution = model.distribution(outputs)
     log_probs = distribution.log_prob(minibatch.actions)
-    loss, sums = ppo_terms(
-        distribution, log_probs, values, minibatch, config, clip_range, entropy_coef
-    )
+    loss, sums = terms(distribution, log_probs, values, minibatch, config, clip_range, entropy_coef)
     changed, changed_values = model(augmenter(minibatch), minibatch.sequences)
     with torch.no_grad():
         held = model.distribution(outputs.detach())
@@ -136,8 +135,12 @@ def augmented(
         return algorithm
     if config.augmentation_method == "rad":
         own = partial(rad_loss, loss=algorithm.loss, augmenter=augmenter)
-        return Algorithm(loss=own, metrics=algorithm.metrics)
-    return Algorithm(
-        loss=partial(drac_loss, augmenter=augmenter, coef=config.drac_coef),
+        return replace(algorithm, loss=own, gradients=None, terms=None)
+    assert algorithm.terms is not None, "validate() refuses algorithms without"
+    return replace(
+        algorithm,
+        gradients=None,
+        terms=None,
+        loss=partial(drac_loss, terms=algorithm.terms, augmenter=augmenter, coef=config.drac_coef),
         metrics=(*algorithm.metrics, "augmentation_policy_loss", "augmentation_value_loss"),
     )

@@ -138,4 +138,5 @@ PPO = Algorithm(
     loss=ppo_loss,
     metrics=("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"),
     gradients=ppo_gradients,
+    terms=ppo_terms,
 )

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from ppo_mpi.learning.adam import Adam
 from ppo_mpi.learning.losses import ClipRange
 from ppo_mpi.learning.optimizer import Optimizer
+from ppo_mpi.learning.rmsprop import RMSprop
 from ppo_mpi.learning.rollout import Minibatch
 from ppo_mpi.networks.actor_critic import ActorCritic
+from ppo_mpi.networks.distributions import Distribution
 from ppo_mpi.settings.learning import LearningConfig
 
 LossGradients = Callable[
@@ -21,14 +23,16 @@ LossGradients = Callable[
 Named = Sequence[tuple[str, nn.Parameter]]
 
 
-def make_adam(named: Named, config: LearningConfig, apart: Collection[str]) -> Optimizer:
-    """Return Adam with the config's epsilon.
+def make_optimizer(named: Named, config: LearningConfig, apart: Collection[str]) -> Optimizer:
+    """Return Adam or RMSprop, as the config has it, with its numbers.
 
     Args:
         named: names and parameters.
         config: the algorithm's numbers.
         apart: names of the parameters that may have a learning rate of their own.
     """
+    if config.optimizer_name == "rmsprop":
+        return RMSprop(named, config.rmsprop_alpha, config.rmsprop_epsilon, apart)
     return Adam(named, config.adam_epsilon, apart)
 
 
@@ -49,6 +53,22 @@ class Loss(Protocol):
         """
 
 
+class Terms(Protocol):
+    """Computes the loss of a minibatch from what the model gives for it."""
+
+    def __call__(
+        self,
+        distribution: Distribution,
+        log_probs: Tensor,
+        values: Tensor,
+        minibatch: Minibatch,
+        config: LearningConfig,
+        clip_range: ClipRange,
+        entropy_coef: float | Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the loss does."""
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """What an algorithm adds to the loop."""
@@ -60,5 +80,7 @@ class Algorithm:
     gradients: LossGradients | None = None
     """The gradients of the loss in the order of the model's parameters, and the metrics, without
     autograd; for models that ``runs_directly``. None where only autograd knows them."""
-    make_optimizer: Callable[[Named, LearningConfig, Collection[str]], Optimizer] = make_adam
+    make_optimizer: Callable[[Named, LearningConfig, Collection[str]], Optimizer] = make_optimizer
     """Makes what changes the parameters by their gradients."""
+    terms: Terms | None = None
+    """The loss behind the model; None where nobody adds terms of the model's outputs to it."""

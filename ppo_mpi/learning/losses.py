@@ -76,6 +76,32 @@ def clipped_policy_slope(
     return -gain * (gain <= near(ratio, 1.0, clip_range) * advantages)
 
 
+def policy_gradient_loss(log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """Return -A log pi(a|s), whose gradient is the policy gradient, negated.
+
+    Its value says nothing by itself; by log_probs its derivative is -A.
+
+    Args:
+        log_probs: [N] float32, log pi(a|s) in nats.
+        advantages: [N] float32, a constant to the loss.
+
+    Returns:
+        [N] float32.
+
+    Raises:
+        ValueError: the tensors differ in shape.
+
+    Source:
+        Mnih et al. 2016, arXiv:1602.01783, algorithm S3.
+    """
+    if log_probs.shape != advantages.shape:
+        raise ValueError(
+            "log_probs and advantages must have one shape, got "
+            f"{tuple(log_probs.shape)}, {tuple(advantages.shape)}"
+        )
+    return -advantages * log_probs
+
+
 def value_loss(
     values: Tensor,
     old_values: Tensor,

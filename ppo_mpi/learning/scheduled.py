@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ppo_mpi.learning.schedules import value_at
-from ppo_mpi.settings.learning import LearningConfig
+from ppo_mpi.settings.learning import ONE_STEP, LearningConfig
 
 
 @dataclass(frozen=True)
@@ -13,19 +13,21 @@ class Scheduled:
     """Numbers that stand still during one update."""
 
     learning_rate: float
-    """Adam's."""
+    """The optimizer's."""
     clip_range: float
     """Of the probability ratio, and of the value change."""
     entropy_coef: float
     """Weight of the entropy bonus, per nat."""
     value_learning_rate: float | None = None
-    """Adam's for what belongs to the values only; None = the others'."""
+    """The same for what belongs to the values only; None = the others'."""
     bootstrap_factor: float = 1.0
     """By which both ends of the bootstrap clip are multiplied."""
 
     def metrics(self, learning: LearningConfig) -> dict[str, float]:
         """Return what is logged; what a run does not schedule is no column of its log."""
-        found = {"learning_rate": self.learning_rate, "clip_range": self.clip_range}
+        found = {"learning_rate": self.learning_rate}
+        if learning.algorithm not in ONE_STEP:
+            found["clip_range"] = self.clip_range
         if learning.entropy_coef_schedule != "constant":
             found["entropy_coef"] = self.entropy_coef
         if self.value_learning_rate is not None:

@@ -82,10 +82,7 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
     minibatch = learning.rollout_timesteps / learning.num_minibatches
     share = math.ceil(minibatch * envs_here / num_envs)
     microbatch = min(run.progress.microbatch_size or share, share)
-    model_bytes = 4 * sum(map(values_kept, (run.model, *run.reward_models)))
-    # Each further optimizer of the policy's model has gradients and two moments of its own.
-    numbers = sum(p.numel() for p in run.model.parameters())
-    model_bytes += 4 * 3 * numbers * len(optimizers_beside(config))
+    model_bytes = bytes_kept(run, len(optimizers_beside(config)))
     envs_spec = run.collector.actor.envs
     rollout_bytes = rollout_memory(
         config.rollout_steps, envs_here, envs_spec.obs_spec, envs_spec.action_spec
@@ -103,7 +100,7 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
         f"parameters   {parameters_text(run)}",
         f"memory       {mebibytes(rollout_bytes)} for the rollout and "
         f"{mebibytes(model_bytes)} for the model{'s' * len(run.reward_models)} with gradients and "
-        "Adam's moments, on each rank; the network's activations come on top",
+        "the state of optimizers, on each rank; the network's activations come on top",
     ]
     tested = config.environment.num_test_envs
     if tested:
@@ -118,9 +115,21 @@ def size_lines(config: TrainConfig, run: Run, comm: Communicator) -> list[str]:
     return lines
 
 
-def values_kept(model: nn.Module) -> int:
-    """Return how many float32 numbers a model takes: what learns has a gradient and two moments."""
-    return sum(p.numel() * (4 if p.requires_grad else 1) for p in model.parameters())
+def bytes_kept(run: Run, optimizers_beside: int) -> int:
+    """Return the memory of the models on a rank, with gradients and what optimizers keep.
+
+    Args:
+        run: of the job.
+        optimizers_beside: further ones of the policy's model: each has gradients and two moments
+            of its own.
+    """
+    models: list[nn.Module] = [run.model, *run.reward_models]
+    numbers = sum(p.numel() * (1 + p.requires_grad) for m in models for p in m.parameters())
+    numbers += 3 * optimizers_beside * sum(p.numel() for p in run.model.parameters())
+    optimizers = [run.learner.optimizer] + ([run.rewarder.optimizer] if run.rewarder else [])
+    states = [tensor for optimizer in optimizers for tensor in optimizer.tensors().values()]
+    # Parameters may share one, as the count of Adam's steps.
+    return 4 * numbers + sum({tensor.data_ptr(): tensor.nbytes for tensor in states}.values())
 
 
 def rollout_memory(

@@ -150,6 +150,9 @@ def resumed_config(
         for name, value in sorted(asked.items())
         if name not in allowed and not _same(name, value, old[name])
     ]
+    if "algorithm" in asked and asked["algorithm"] != old["algorithm"]:
+        # Its preset's settings are others, too: what is wrong is the algorithm.
+        refused = [text for text in refused if text.startswith("algorithm=")]
     if refused:
         raise ConfigError(
             f"the run {checkpoint.path.parent} goes on with the settings it began with, but "

@@ -26,10 +26,14 @@ def open_logger(
     iteration = checkpoint.state["iteration"] if checkpoint else 0
     total = config.num_iterations * config.learning.rollout_timesteps
     games = game_curves(config)
-    title = f"{config.environment.env}  {run_dir.name}"
-    logger = Logger(run_dir, comm, config.job.display, total, iteration, games, title)
+    state = checkpoint.state["logger"] if checkpoint else {}
+    logged, every = state.get("logged_iteration"), config.job.log_every
+    logger = Logger(
+        run_dir, comm, config.job.display, total, iteration, games, every, logged,
+        title=f"{config.environment.env}  {run_dir.name}",
+    )  # fmt: skip
     if checkpoint is not None:
-        logger.load_state_dict(checkpoint.state["logger"])
+        logger.load_state_dict(state)
     return logger
 
 

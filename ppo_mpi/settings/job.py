@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import RESUMABLE, at_least
 
 
@@ -21,6 +22,9 @@ class RunConfig:
     max_seconds: float = field(default=0.0, metadata=RESUMABLE)
     """Time limit in seconds by rank 0's clock: stops at the end of an iteration, saves, exits
     with status 0. 0 = none."""
+    log_every: int = field(default=1, metadata=RESUMABLE)
+    """Iterations of one row in progress.csv, on the console and in TensorBoard: means over them,
+    and the last 100 episodes at their end. episodes.csv has all episodes."""
     checkpoint_every: int = field(default=20, metadata=RESUMABLE)
     """Iterations between checkpoints; the last iteration is always saved."""
     keep_checkpoints: int = field(default=2, metadata=RESUMABLE)
@@ -76,8 +80,15 @@ class RunConfig:
         at_least(0, seed=self.seed, threads=self.threads, turns=self.turns)
         at_least(1, total_timesteps=self.total_timesteps, checkpoint_every=self.checkpoint_every)
         at_least(1, keep_checkpoints=self.keep_checkpoints, eval_episodes=self.eval_episodes)
+        at_least(1, log_every=self.log_every)
         at_least(0, eval_every=self.eval_every, num_checkpoints=self.num_checkpoints)
         at_least(0, capture_video=self.capture_video)
         at_least(0, max_seconds=self.max_seconds)
         at_least(0, hang_timeout_seconds=self.hang_timeout_seconds)
         at_least(0, stop_grace_seconds=self.stop_grace_seconds)
+        if self.eval_every % self.log_every:
+            raise ConfigError(
+                f"eval_every={self.eval_every} is not a multiple of log_every={self.log_every}, "
+                "and each evaluation has its row; use for example eval_every="
+                f"{-(-self.eval_every // self.log_every) * self.log_every}"
+            )

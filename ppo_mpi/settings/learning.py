@@ -15,13 +15,22 @@ from ppo_mpi.settings.checks import (
     within,
 )
 
+OPTIMIZERS = {"a2c": "rmsprop"}
+"""Algorithm -> the optimizer that it was published with, where that is not Adam."""
+ONE_STEP = ("a2c",)
+"""Algorithms whose policy gradient is that of the policy that collected the rollout: they take one
+step on all of it."""
+_OF_SEVERAL_STEPS = (
+    "clip_range", "clip_range_schedule", "clip_values", "target_kl", "kl_stop_factor",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class LearningConfig:
     """The algorithm and its numbers."""
 
-    algorithm: Literal["ppo", "ppg"] = "ppo"
-    """Algorithm: ppo, or ppg (phasic policy gradient)."""
+    algorithm: Literal["ppo", "ppg", "a2c"] = "ppo"
+    """Algorithm: ppo, ppg (phasic policy gradient), or a2c (advantage actor-critic)."""
     rollout_timesteps: int = 16_384
     """Timesteps of one iteration, over all environments: num_envs times the rollout's steps
     (published easy: 64 x 256)."""
@@ -52,7 +61,7 @@ class LearningConfig:
     gae_lambda: float = 0.95
     """Lambda of generalized advantage estimation; 1 gives discounted returns minus values."""
     learning_rate: float = 5e-4
-    """Adam's learning rate at the start."""
+    """The optimizer's learning rate at the start."""
     learning_rate_schedule: str = "linear"
     """How the learning rate goes on with the whole job's progress: constant (published baseline),
     linear (down to final_learning_rate at total_timesteps), or one of linear:1e-4, linear:0.1x@0.5
@@ -61,12 +70,19 @@ class LearningConfig:
     final_learning_rate: float = 0.0
     """Learning rate at the end of a schedule that names none."""
     value_learning_rate: float | None = None
-    """Adam's learning rate for the value head and, without a shared torso, the values' own torso;
-    none = learning_rate."""
+    """Learning rate of the value head and, without a shared torso, of the values' own torso; none =
+    learning_rate."""
     value_learning_rate_schedule: str = ""
     """How the value learning rate goes on; empty = as learning_rate_schedule."""
     adam_epsilon: float = 1e-5
     """Adam's epsilon."""
+    optimizer: Literal["auto", "adam", "rmsprop"] = "auto"
+    """What changes the policy's parameters by their gradients; auto takes what the algorithm was
+    published with: rmsprop for a2c, else adam."""
+    rmsprop_alpha: float = 0.99
+    """What an optimizer step leaves of RMSprop's mean of squared gradients (published: .99)."""
+    rmsprop_epsilon: float = 1e-5
+    """RMSprop's epsilon, added to the root of that mean (published: 1e-5)."""
     clip_range: float = 0.2
     """Clip of the probability ratio, and of the value change if clip_values is on."""
     clip_range_schedule: str = "constant"
@@ -129,6 +145,13 @@ class LearningConfig:
     observation_clip: float = 10.0
     """Observations are clipped to +- this, if they are normalized or clip_observations is on."""
 
+    @property
+    def optimizer_name(self) -> str:
+        """What ``optimizer`` comes to."""
+        if self.optimizer != "auto":
+            return self.optimizer
+        return OPTIMIZERS.get(self.algorithm, "adam")
+
     def check(self) -> None:
         """Refuse values that are out of their range."""
         at_least(1, rollout_timesteps=self.rollout_timesteps)
@@ -138,9 +161,12 @@ class LearningConfig:
         at_least(0, entropy_coef=self.entropy_coef, max_grad_norm=self.max_grad_norm)
         at_least(0, final_learning_rate=self.final_learning_rate)
         within(0, 1, discount=self.discount, gae_lambda=self.gae_lambda)
+        if not 0 <= self.rmsprop_alpha < 1:
+            raise ConfigError(f"rmsprop_alpha={self.rmsprop_alpha} must be at least 0 and below 1")
         within(0, 1, reward_discount=self.reward_discount, soft_resets_from=self.soft_resets_from)
         positive(learning_rate=self.learning_rate, clip_range=self.clip_range)
         positive(reward_clip=self.reward_clip, observation_clip=self.observation_clip)
+        positive(rmsprop_epsilon=self.rmsprop_epsilon)
         positive(huber_delta=self.huber_delta, kl_stop_factor=self.kl_stop_factor)
         if self.target_kl is not None:
             positive(target_kl=self.target_kl)
@@ -161,18 +187,40 @@ class LearningConfig:
                 f"nothing with soft_resets={self.soft_resets}; use soft_resets=scheduled"
             )
         self._check_target()
+        self._check_one_step()
 
     def without_effect(self) -> list[str]:
         """Return a sentence for each setting that nothing comes of beside the others.
 
         They are no errors, as runs that were begun with them have to go on.
         """
-        if self.target_kl is None and self.kl_stop_factor != 1.0:
+        several = self.algorithm not in ONE_STEP
+        if several and self.target_kl is None and self.kl_stop_factor != 1.0:
             return [
                 f"kl_stop_factor={self.kl_stop_factor:g} has no effect, as there is no target_kl "
                 "to multiply; give one, such as target_kl=0.015, or leave kl_stop_factor out"
             ]
         return []
+
+    def unread(self) -> list[tuple[tuple[str, ...], str]]:
+        """Return names of settings that nothing reads beside the others, and what would."""
+        found: list[tuple[tuple[str, ...], str]] = []
+        if self.algorithm in ONE_STEP:  # what nothing has moved is not clipped, nor stopped
+            found.append((_OF_SEVERAL_STEPS, "algorithm=ppo or ppg"))
+        if self.optimizer_name != "rmsprop":
+            found.append((("rmsprop_alpha", "rmsprop_epsilon"), "optimizer=rmsprop"))
+        return found
+
+    def _check_one_step(self) -> None:
+        """Refuse further steps on a rollout where nothing corrects for the policy's change."""
+        if self.algorithm not in ONE_STEP or self.num_epochs == self.num_minibatches == 1:
+            return
+        raise ConfigError(
+            f"num_epochs={self.num_epochs} and num_minibatches={self.num_minibatches} with "
+            f"algorithm={self.algorithm}, which takes one step on a rollout: nothing corrects for "
+            "a policy that has changed since; use num_epochs=1 and num_minibatches=1, as the "
+            f"presets of {self.algorithm} do, or algorithm=ppo"
+        )
 
     def _check_target(self) -> None:
         """Refuse clips of what no target has."""

@@ -46,18 +46,21 @@ class Curves:
         run_dir: Path,
         resumed_iteration: int,
         game_of: Callable[[EpisodeRecord], str] | None = None,
+        logged_iteration: int | None = None,
     ) -> None:
         """Open the files of a run, cut at ``resumed_iteration``; 0 starts them afresh.
 
         Args:
             run_dir: the run's folder.
             resumed_iteration: the last one that is kept.
+            logged_iteration: the last one whose row is kept, if not the same.
             game_of: the last column of the episodes, where there are several games.
 
         Raises:
             CheckpointError: they cannot be written; the message names the folder.
         """
         self._run_dir = run_dir
+        self._kept_rows = resumed_iteration if logged_iteration is None else logged_iteration
         self._game_of = game_of
         self._progress_path = run_dir / PROGRESS
         self._columns: list[str] = []
@@ -74,7 +77,8 @@ class Curves:
                         f"warning: {run_dir / name} is missing; it begins anew at iteration "
                         f"{resumed_iteration + 1}"
                     )
-                cut_csv(run_dir / name, resumed_iteration)
+            cut_csv(run_dir / PROGRESS, self._kept_rows)
+            cut_csv(run_dir / EPISODES, resumed_iteration)
             self._progress = _open(self._progress_path)
             self._episodes = _open(run_dir / EPISODES)
             if self._episodes.tell() == 0:
@@ -92,8 +96,22 @@ class Curves:
         self.warning = "\n".join(warnings)
         """What the user should be told: no TensorBoard files; empty if all is well."""
 
-    def write(self, row: Mapping[str, float | None], episodes: Sequence[EpisodeRecord]) -> None:
-        """Append one iteration; None leaves a cell empty.
+    def write_episodes(self, episodes: Sequence[EpisodeRecord]) -> None:
+        """Append the episodes of an iteration.
+
+        Raises:
+            CheckpointError: they cannot be written, say because the disk is full.
+        """
+        if not episodes:
+            return
+        own = self._game_of
+        games = [[own(episode)] if own else [] for episode in episodes]
+        rows = [_episode_cells(e) + game for e, game in zip(episodes, games, strict=True)]
+        with explained("write the curves", self._run_dir):
+            self._episodes.write(_csv_rows(rows))
+
+    def write(self, row: Mapping[str, float | None]) -> None:
+        """Append a row; None leaves a cell empty.
 
         Raises:
             CheckpointError: it cannot be written, say because the disk is full.
@@ -105,14 +123,15 @@ class Curves:
             assert not unknown, f"metrics {sorted(unknown)} were not in the session's first row"
             cells = [_cell(row.get(column)) for column in self._columns]
             self._progress.write(_csv_rows([cells]))
-            if episodes:
-                own = self._game_of
-                games = [[own(episode)] if own else [] for episode in episodes]
-                rows = [_episode_cells(e) + game for e, game in zip(episodes, games, strict=True)]
-                self._episodes.write(_csv_rows(rows))
             if self._events is not None:
-                self._events.write(int(row["timesteps"] or 0), row, purge=self._is_first_row)
+                if self._is_first_row:
+                    self._events.purge(self._timesteps_of_kept(row) + 1)
+                self._events.write(int(row["timesteps"] or 0), row)
         self._is_first_row = False
+
+    def _timesteps_of_kept(self, row: Mapping[str, float | None]) -> int:
+        """Return the timesteps of the last row that was kept; all iterations have as many."""
+        return int(row["timesteps"] or 0) * self._kept_rows // int(row["iteration"] or 1)
 
     def _begin_columns(self, columns: list[str]) -> None:
         """Write the header, or take over the one of the run so far.
@@ -224,12 +243,14 @@ class _Events:
         self._records = RecordWriter(_Unbuffered(folder / name, "wb"))
         self._add(self._event(wall_time=now, file_version="brain.Event:2"))
 
-    def write(self, timesteps: int, row: Mapping[str, float | None], purge: bool) -> None:
-        """Add a point at ``timesteps`` to each curve; purge hides points from there on."""
+    def purge(self, timesteps: int) -> None:
+        """Hide the points that were written for ``timesteps`` or later."""
+        start = self._session(status=self._session.START)
+        self._add(self._event(wall_time=time.time(), step=timesteps, session_log=start))
+
+    def write(self, timesteps: int, row: Mapping[str, float | None]) -> None:
+        """Add a point at ``timesteps`` to each curve."""
         now = time.time()
-        if purge:
-            start = self._session(status=self._session.START)
-            self._add(self._event(wall_time=now, step=timesteps, session_log=start))
         values = [
             self._summary.Value(tag=_tag(name), simple_value=value)
             for name, value in row.items()

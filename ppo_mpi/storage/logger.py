@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ppo_mpi.storage.curves import Curves
 from ppo_mpi.storage.curves import EpisodeRecord as EpisodeRecord  # logger.log's argument
 from ppo_mpi.storage.displays import Display, open_display
+from ppo_mpi.storage.interval import Interval
 from ppo_mpi.storage.per_game import GameCurves
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Logger:
         total_timesteps: int,
         resumed_iteration: int,
         games: GameCurves | None = None,
+        log_every: int = 1,
+        logged_iteration: int | None = None,
         title: str = "",
     ) -> None:
         """Open the files, cut at the iteration from which the run goes on.
@@ -50,8 +53,15 @@ class Logger:
             total_timesteps: of the whole job.
             resumed_iteration: the iteration of the checkpoint; 0 starts the curves afresh.
             games: curves of each game, where there are several.
+            log_every: iterations of a row.
+            logged_iteration: the last one of the last row of log_every iterations; None for
+                ``resumed_iteration``. The metrics of those in between are in ``state_dict``.
             title: of the panel.
         """
+        if logged_iteration is None:
+            logged_iteration = resumed_iteration
+        self._log_every, self._total = log_every, total_timesteps
+        self._interval, self._logged_iteration = Interval(), logged_iteration
         self._games = games
         self._resumed_iteration = resumed_iteration
         self._windows: dict[str, deque[tuple[float, int]]] = {
@@ -67,7 +77,8 @@ class Logger:
         if comm.is_root:
             self._line = open_display(display, title, total_timesteps, comm, self._wall_seconds)
             if run_dir is not None:
-                self._curves = Curves(run_dir, resumed_iteration, games.game_of if games else None)
+                game_of = games.game_of if games else None
+                self._curves = Curves(run_dir, resumed_iteration, game_of, logged_iteration)
                 if self._curves.warning:
                     self.message(self._curves.warning, is_warning=True)
 
@@ -78,7 +89,10 @@ class Logger:
         metrics: Mapping[str, float],
         episodes: Sequence[EpisodeRecord],
     ) -> None:
-        """Write and show one iteration.
+        """Take one iteration in; write and show a row if it ends one.
+
+        A row ends with every iteration that ``log_every`` divides. The run's last one has a row
+        of its own, with what is left; a run that is extended does without it.
 
         Args:
             iteration: from 1.
@@ -95,15 +109,24 @@ class Logger:
             self._num_episodes[episode.split] += 1
             if self._games is not None:
                 self._games.add(episode)
+        if self._curves is not None:
+            self._curves.write_episodes(episodes)
+        self._interval.add(metrics)
+        ends_row = iteration % self._log_every == 0
+        if not ends_row and timesteps < self._total:
+            return
         now = time.monotonic()
         before = self._logged_timesteps
         if before is None:  # each iteration takes as many timesteps as the others
             before = timesteps * self._resumed_iteration // iteration
         rate = (timesteps - before) / max(now - self._logged_at, 1e-9)
         self._logged_at, self._logged_timesteps = now, timesteps
-        row = self._row(iteration, timesteps, rate, metrics)
+        row = self._row(iteration, timesteps, rate, self._interval.metrics())
         if self._curves is not None:
-            self._curves.write(row, episodes)
+            self._curves.write(row)
+        if ends_row:
+            self._interval.clear()
+            self._logged_iteration = iteration
         old_rate = rate if self._shown_rate is None else self._shown_rate
         self._shown_rate = old_rate + _NEWEST_RATE_WEIGHT * (rate - old_rate)
         self._line.update(iteration, timesteps, self._shown_rate, row)
@@ -168,6 +191,8 @@ class Logger:
             },
             "num_episodes": dict(self._num_episodes),
             "wall_seconds": self._wall_seconds(),
+            "interval": self._interval.state_dict(),
+            "logged_iteration": self._logged_iteration,
         } | ({"games": self._games.state_dict()} if self._games else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -178,6 +203,7 @@ class Logger:
             self._num_episodes[split] = int(state["num_episodes"][split])
         if self._games is not None:
             self._games.load_state_dict(state["games"])
+        self._interval.load_state_dict(state.get("interval", {}))  # older ones have a row for each
         self._earlier_seconds = float(state["wall_seconds"])
         self._started = time.monotonic()
 

@@ -139,11 +139,18 @@ def _is_logger(value: Any) -> bool:
         return False
     seconds = value.get("wall_seconds", -1)
     return (
-        is_number(seconds)
+        _is_interval(value.get("interval", {}))
+        and _is_count(value.get("logged_iteration", 0))
+        and is_number(seconds)
         and 0 <= seconds < _COUNT_LIMIT
         and all(_is_window(windows.get(split)) for split in ("train", "test"))
         and all(_is_count(numbers.get(split)) for split in ("train", "test"))
     )
+
+
+def _is_interval(value: Any) -> bool:
+    """Return whether these are metrics since the last row: name -> sum and number."""
+    return isinstance(value, dict) and all(map(_is_episode, value.values()))
 
 
 def _keys_of_games(config: TrainConfig) -> set[str]:

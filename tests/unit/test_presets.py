@@ -25,6 +25,7 @@ def test_the_promised_presets_are_there():
     promised |= {"atari-ppo", "procgen-ppg-easy", "procgen-ppg-hard", "cartpole-ppg"}
     promised |= {"procgen-drac", "procgen-rad-crop", "procgen-ucb-drac"}
     promised |= {"atari-recurrent", "misgen-hard-rec", "misgen-hard-local-dev-rec"}
+    promised |= {"atari-a2c", "mujoco-a2c", "cartpole-a2c"}
     assert promised <= set(preset_names())
 
 

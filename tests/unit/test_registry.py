@@ -6,12 +6,14 @@ import importlib.util
 
 import pytest
 
+from ppo_mpi.cli import parse_command
 from ppo_mpi.cli_sources import preset_names
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import (
     ALGORITHMS,
     DEFAULT_PRESETS,
     NETWORKS,
+    PRESETS_OF_ALGORITHMS,
     SUITES,
     default_preset,
     lookup,
@@ -84,7 +86,20 @@ def test_an_environment_has_its_own_preset_or_its_suites():
     assert default_preset("starpilot") == "procgen-easy"
 
 
+def test_an_algorithm_has_presets_of_its_own_where_there_are_some():
+    assert default_preset("CartPole-v1", "a2c") == "cartpole-a2c"
+    assert default_preset("Hopper-v5", "a2c") == default_preset("Acrobot-v1", "a2c") == "mujoco-a2c"
+    assert default_preset("ALE/Pong-v5", "a2c") == "atari-a2c"
+    assert default_preset("CartPole-v1,Acrobot-v1", "a2c") == "mujoco-a2c"
+    assert default_preset("starpilot", "a2c") == "procgen-easy"
+    assert default_preset("CartPole-v1", "ppg") == "cartpole"
+    named = parse_command(["train", "CartPole-v1", "--algorithm", "a2c"])
+    assert (named.preset, named.config.learning.num_epochs) == ("cartpole-a2c", 1)
+
+
 def test_every_registered_preset_is_there():
+    for table in PRESETS_OF_ALGORITHMS.values():
+        assert set(table.values()) <= set(preset_names())
     assert set(DEFAULT_PRESETS.values()) <= set(preset_names())
     assert set(SUITES) <= set(DEFAULT_PRESETS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ppo_mpi.algorithms.a2c import A2C, a2c_loss
 from ppo_mpi.algorithms.augmented import augmented
 from ppo_mpi.algorithms.ppo import PPO, ppo_loss
 from ppo_mpi.distributed.communicator import Communicator
@@ -130,6 +132,25 @@ def test_dracs_loss_is_ppos_and_the_two_terms_of_the_paper(actions: ActionSpec):
     assert named["augmentation_policy_loss"] == pytest.approx(policy.item(), rel=1e-4)
     assert named["augmentation_value_loss"] == pytest.approx(value.item(), rel=1e-4)
     torch.testing.assert_close(sums[1:6], ppo_sums[1:])
+
+
+@pytest.mark.parametrize("method", ["drac", "rad"])
+def test_a2cs_loss_is_changed_as_ppos_is(method: Any):
+    config = AugmentationConfig(augmentation="rotate", augmentation_method=method, drac_coef=0.3)
+    model = model_for(Discrete(4))
+    batch = batch_for(model)
+    minibatch = minibatch_of(batch)
+    algorithm = augmented(A2C, augmenter_for(config, batch), config)
+    assert algorithm.gradients is None
+    loss, sums = algorithm.loss(model, minibatch, CONFIG, 0.2)
+    assert len(sums) == len(algorithm.metrics)
+    changed = turned(minibatch)
+    if method == "drac":
+        policy, value = slow_terms(model, minibatch, changed)
+        expected = a2c_loss(model, minibatch, CONFIG, 0.2)[0] + 0.3 * (policy + value)
+    else:
+        expected = a2c_loss(model, replace(minibatch, obs=changed), CONFIG, 0.2)[0]
+    torch.testing.assert_close(loss, expected)
 
 
 def test_rads_loss_is_ppos_on_the_changed_images_with_the_old_log_probabilities():

@@ -114,6 +114,18 @@ def test_the_parameters_of_a_reward_model_are_told_and_counted():
     assert f"and {num_bytes / 2**20:,.1f} MiB for the models with" in lines["memory"]
 
 
+@pytest.mark.parametrize(("optimizer", "moments"), [("adam", 2), ("rmsprop", 1)])
+def test_the_memory_of_the_model_is_that_of_its_optimizer(optimizer: str, moments: int):
+    words = ["CartPole-v1", "--hidden-sizes", "512", "512", "--optimizer", optimizer]
+    config = parse_command(["train", *words]).config
+    comm = Communicator()
+    run = build_run(probe_config(config, 1), comm)
+    (line,) = [line for line in size_lines(config, run, comm) if line.startswith("memory")]
+    run.close()
+    numbers = sum(parameter.numel() for parameter in run.model.parameters())
+    assert f"and {4 * (2 + moments) * numbers / 2**20:,.1f} MiB for the model with" in line
+
+
 @pytest.mark.parametrize(("length", "is_said"), [(0, True), (16, False)])
 def test_a_speed_with_shorter_sequences_than_the_runs_says_so(
     length: int, is_said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -133,6 +133,12 @@ def test_all_refused_settings_are_named_at_once(tmp_path: Path) -> None:
         resumed_config(checkpoint, {"seed": 4, "num_envs": 8, "discount": 0.999}, config)
 
 
+def test_of_another_algorithm_nothing_else_is_named(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    with pytest.raises(ConfigError, match=r"but algorithm=a2c \(the run has ppo\) was given"):
+        resumed_config(save(config, 16_384), {"algorithm": "a2c", "gae_lambda": 1.0}, config)
+
+
 def test_a_setting_given_as_it_is_is_no_change(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     given = flatten(config) | {"clobber": False}

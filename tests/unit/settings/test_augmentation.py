@@ -35,7 +35,7 @@ from ppo_mpi.errors import ConfigError
         ),
         (
             {"algorithm": "ppg", "augmentation": "crop", "shared_torso": False},
-            "augmentation=crop is made for algorithm=ppo, not for ppg; use algorithm=ppo, or "
+            "augmentation=crop is made for algorithm=ppo or a2c, not for ppg; use one of them, or "
             "augmentation=none",
         ),
     ],

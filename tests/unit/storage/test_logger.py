@@ -173,7 +173,7 @@ def test_writing_event_files_imports_no_tensorflow(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from ppo_mpi.storage.curves import Curves\n"
         "curves = Curves(Path(sys.argv[1]), 0)\n"
-        "curves.write({'timesteps': 1, 'loss': 2.0}, [])\n"
+        "curves.write({'iteration': 1, 'timesteps': 1, 'loss': 2.0})\n"
         "curves.close(); assert not curves.warning, curves.warning\n"
         "assert 'tensorflow' not in sys.modules"
     )
