@@ -18,6 +18,9 @@ CLOCK_COLUMNS = (
 )
 """The metrics that no two runs share."""
 
+MEMORY_SECONDS = 1.0
+"""How old the memory that is told may be."""
+
 _PROC = Path("/proc/self")
 
 
@@ -27,6 +30,7 @@ class IterationClock:
     def __init__(self) -> None:
         self._began = self._collected = self._waited = 0.0
         self._ended: float | None = None
+        self._memory, self._memory_read_at = 0.0, -math.inf
 
     def start(self, seconds_in_collectives: float) -> None:
         """Begin an iteration: the rank collects.
@@ -60,9 +64,11 @@ class IterationClock:
         """
         now = time.monotonic()
         between = 0.0 if self._ended is None else self._began - self._ended
+        if now - self._memory_read_at >= MEMORY_SECONDS:  # files are slow beside short iterations
+            self._memory, self._memory_read_at = resident_mebibytes(), now
         own = [
             self._collected - self._began, engine_seconds, now - self._collected,
-            comm.seconds - self._waited, between, resident_mebibytes(), float(restarts),
+            comm.seconds - self._waited, between, self._memory, float(restarts),
         ]  # fmt: skip
         rows = comm.by_rank(np.array(own))  # collective
         collect, engine, update, communication, between_, memory, restarted = rows.T

@@ -271,7 +271,8 @@ def _tag(column: str) -> str:
         return f"games/{column}"
     if column.endswith(("return", "length", "episodes")):
         return f"episodes/{column}"
-    return f"time/{column}" if "second" in column else f"learning/{column}"
+    is_of_job = column.startswith("busy_") or column.endswith(("_rank", "mebibytes"))
+    return f"time/{column}" if "second" in column or is_of_job else f"learning/{column}"
 
 
 def cut_csv(path: Path, iteration: int) -> None:
