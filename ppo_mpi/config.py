@@ -24,6 +24,7 @@ from ppo_mpi.settings.network import NetworkConfig
 from ppo_mpi.settings.ppg import PpgConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.settings.rewards import RewardsConfig
+from ppo_mpi.settings.tracking import TrackingConfig
 from ppo_mpi.settings.variants import VariantsConfig
 
 
@@ -42,6 +43,7 @@ class TrainConfig:
     augmentation: AugmentationConfig = AugmentationConfig()
     rewards: RewardsConfig = RewardsConfig()
     job: RunConfig = RunConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @property
     def rollout_steps(self) -> int:
@@ -82,7 +84,7 @@ class TrainConfig:
         sentences = self.learning.without_effect()
         unread: list[tuple[object, tuple[str, ...], str]] = [
             (section, *rest)
-            for section in (self.learning, self.augmentation)
+            for section in (self.learning, self.augmentation, self.tracking)
             for rest in section.unread()
         ]
         if self.learning.optimizer_name != "adam" and not self.has_other_optimizers:

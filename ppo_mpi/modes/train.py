@@ -212,6 +212,7 @@ def one_round(
     comm.heart.beat(LOGGING)
     if comm.is_root:
         logger.log(progress.iteration, progress.timesteps, metrics, episodes)
+        logger.parameters(progress.iteration, progress.timesteps, run.model)
     seconds = time.monotonic() - begin
     ending, seconds = agree_to_end(run, config, comm, started, seconds)  # collective
     due = progress.iteration % job.checkpoint_every == 0

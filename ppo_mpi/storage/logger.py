@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,8 +20,11 @@ from ppo_mpi.storage.curves import EpisodeRecord as EpisodeRecord  # logger.log'
 from ppo_mpi.storage.displays import Display, open_display
 from ppo_mpi.storage.interval import Interval
 from ppo_mpi.storage.per_game import GameCurves
+from ppo_mpi.storage.trackers import Trackers, Tracking
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ppo_mpi.distributed.communicator import Communicator
 
 EPISODE_WINDOW = 100
@@ -43,6 +47,7 @@ class Logger:
         log_every: int = 1,
         logged_iteration: int | None = None,
         title: str = "",
+        tracking: Tracking | None = None,
     ) -> None:
         """Open the files, cut at the iteration from which the run goes on.
 
@@ -57,10 +62,12 @@ class Logger:
             logged_iteration: the last one of the last row of log_every iterations; None for
                 ``resumed_iteration``. The metrics of those in between are in ``state_dict``.
             title: of the panel.
+            tracking: whom else the curves are told; None for TensorBoard.
         """
         if logged_iteration is None:
             logged_iteration = resumed_iteration
         self._log_every, self._total = log_every, total_timesteps
+        self._is_first_row = True
         self._interval, self._logged_iteration = Interval(), logged_iteration
         self._games = games
         self._resumed_iteration = resumed_iteration
@@ -73,6 +80,9 @@ class Logger:
         self._logged_timesteps: int | None = None
         self._shown_rate: float | None = None
         self._curves = None
+        self._trackers: Trackers | None = None
+        self._videos: list[Path] = []
+        self._histograms_every = 0
         self._line = None
         if comm.is_root:
             self._line = open_display(display, title, total_timesteps, comm, self._wall_seconds)
@@ -81,6 +91,10 @@ class Logger:
                 self._curves = Curves(run_dir, resumed_iteration, game_of, logged_iteration)
                 if self._curves.warning:
                     self.message(self._curves.warning, is_warning=True)
+                tracking = tracking or Tracking()
+                self._histograms_every = tracking.histograms_every
+                warn = partial(self.message, is_warning=True)
+                self._trackers = Trackers(tracking, run_dir, warn)
 
     def log(
         self,
@@ -111,6 +125,8 @@ class Logger:
                 self._games.add(episode)
         if self._curves is not None:
             self._curves.write_episodes(episodes)
+        while self._videos and self._trackers is not None:
+            self._trackers.video(timesteps, self._videos.pop(0))
         self._interval.add(metrics)
         ends_row = iteration % self._log_every == 0
         if not ends_row and timesteps < self._total:
@@ -124,6 +140,11 @@ class Logger:
         row = self._row(iteration, timesteps, rate, self._interval.metrics())
         if self._curves is not None:
             self._curves.write(row)
+        if self._trackers is not None:
+            if self._is_first_row:  # all iterations have as many timesteps
+                self._trackers.purge(timesteps * self._logged_iteration // iteration + 1)
+            self._trackers.row(timesteps, row)
+        self._is_first_row = False
         if ends_row:
             self._interval.clear()
             self._logged_iteration = iteration
@@ -171,6 +192,16 @@ class Logger:
         if self._line is not None:
             self._line.saved(name)
 
+    def parameters(self, iteration: int, timesteps: int, model: nn.Module) -> None:
+        """Tell the trackers how a model's parameters are spread, if it is time."""
+        every = self._histograms_every
+        if self._trackers is not None and every and iteration % every == 0:
+            self._trackers.parameters(timesteps, model)
+
+    def video(self, path: Path) -> None:
+        """Tell the trackers of a video of the training, with the next iteration."""
+        self._videos.append(path)
+
     def flush(self) -> None:
         """Wait until the curves are on the disk; before a checkpoint that refers to them."""
         if self._curves is not None:
@@ -180,6 +211,8 @@ class Logger:
         """Show the last iteration if it was not shown, and close the files."""
         if self._line is not None:
             self._line.close()
+        if self._trackers is not None:
+            self._trackers.close()
         if self._curves is not None:
             self._curves.close()
 

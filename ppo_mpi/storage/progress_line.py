@@ -82,7 +82,7 @@ def describe(
     parts[-1] += test
     spent = shares(time_parts(columns)).items()
     if spent:
-        parts.append(" ".join(f"{name} {share:.0%}" for name, share in spent))
+        parts.append(" ".join(f"{name} {share:.0%}" for name, share in spent if share > 0))
     parts.append(f"iteration {iteration}")
     return parts
 
