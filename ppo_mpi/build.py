@@ -14,6 +14,7 @@ from ppo_mpi.algorithms.ppg import PhasicLearner, make_phasic_learner, policy_le
 from ppo_mpi.algorithms.with_tasks import with_tasks
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.distributed.iteration_clock import IterationClock
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
@@ -88,6 +89,7 @@ class Run:
     """Whom the run imitates; None if nobody, or no more."""
     bonus: BonusReturns | None = None
     """Sums of bonus rewards by episode; None if nobody asked for them."""
+    clock: IterationClock = field(default_factory=IterationClock)
 
     @property
     def model(self) -> ActorCritic:

@@ -42,6 +42,8 @@ OLD_NAMES = {
     "eps_clip": "clip_range", "clip_param": "clip_range", "ppo_epsilon": "clip_range",
     "value_loss_coef": "value_coef", "grad_clip_norm": "max_grad_norm",
     "cuda_deterministic": "deterministic",
+    "ui": "display",
+    "wandb_project_name": "track_project", "wandb_entity": "track_entity",
 }  # fmt: skip
 OLD_PRESETS = {name: f"procgen-{name}" for name in ("easy", "easy-200", "hard", "hard-500")}
 

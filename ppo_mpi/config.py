@@ -28,6 +28,7 @@ from ppo_mpi.settings.ppg import PpgConfig
 from ppo_mpi.settings.procgen import ProcgenConfig
 from ppo_mpi.settings.report import ReportingConfig
 from ppo_mpi.settings.rewards import RewardsConfig
+from ppo_mpi.settings.tracking import TrackingConfig
 from ppo_mpi.settings.transfer import TransferConfig
 from ppo_mpi.settings.variants import VariantsConfig
 
@@ -52,6 +53,7 @@ class TrainConfig:
     transfer: TransferConfig = TransferConfig()
     job: RunConfig = RunConfig()
     reporting: ReportingConfig = ReportingConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @property
     def rollout_steps(self) -> int:
@@ -97,7 +99,9 @@ class TrainConfig:
         sentences = self.learning.without_effect()
         unread: list[tuple[object, tuple[str, ...], str]] = [
             (section, *rest)
-            for section in (self.learning, self.augmentation, self.auxiliary, self.transfer)
+            for section in (
+                *(self.learning, self.augmentation, self.auxiliary, self.transfer, self.tracking),
+            )
             for rest in section.unread()
         ]
         if self.learning.optimizer_name != "adam" and not self.has_other_optimizers:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from ppo_mpi.distributed.iteration_clock import CLOCK_COLUMNS
 from ppo_mpi.storage.run_folder import checkpoints_of
 
 # 8 environments x 64 steps an iteration, exact arithmetic, everything that has a state switched on.
@@ -80,8 +81,7 @@ def seldom(*case: object) -> Any:
 
 
 ITERATION = 512
-CLOCK = {"wall_seconds", "timesteps_per_second", "collect_seconds", "update_seconds",
-         "communication_seconds"}  # fmt: skip
+CLOCK = {"wall_seconds", "timesteps_per_second", *CLOCK_COLUMNS}
 """Columns of progress.csv that no two runs share."""
 
 

@@ -230,10 +230,10 @@ class Communicator:
                 agrees, and the tensors.
         """
         state = module.state_dict()
-        checksums = self._by_rank(np.array([_checksum(list(state.values()))]))[:, 0]  # collective
+        checksums = self.by_rank(np.array([_checksum(list(state.values()))]))[:, 0]  # collective
         if (checksums == checksums[0]).all():
             return
-        tensors = self._by_rank(np.array([_checksum([t]) for t in state.values()]))  # collective
+        tensors = self.by_rank(np.array([_checksum([t]) for t in state.values()]))  # collective
         differ = (tensors != tensors[0]).any(0)
         names = [name for name, different in zip(state, differ, strict=True) if different]
         values, counts = np.unique(checksums, return_counts=True)
@@ -250,9 +250,9 @@ class Communicator:
             "if it happens again with --deterministic true, report it"
         )
 
-    def _by_rank(self, row: np.ndarray) -> np.ndarray:
-        """Return [world_size, K] int64: every rank's ``row`` [K]. Collective."""
-        rows = np.zeros((self.world_size, len(row)), np.int64)
+    def by_rank(self, row: np.ndarray) -> np.ndarray:
+        """Return [world_size, K]: every rank's ``row`` [K], float64 or int64. Collective."""
+        rows = np.zeros((self.world_size, len(row)), row.dtype)
         rows[self.rank] = row
         return self.sum(rows)  # collective
 

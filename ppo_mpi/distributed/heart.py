@@ -5,6 +5,7 @@ A beat costs two assignments, so that it may be given at every step of an enviro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 START_UP = "starting up"
@@ -36,11 +37,15 @@ class Heart:
         """Whether one iteration of this process is over: its silences are typical ones."""
         self.folder: Path | None = None
         """Where the rank's records go, once there is a run."""
+        self.pulse: Callable[[], None] | None = None
+        """Called at every beat, by the thread that beats; must be as cheap as a beat."""
 
     def beat(self, phase: str) -> None:
         """Say that the rank lives, and what it begins to do."""
         self.phase = phase
         self.beats += 1
+        if self.pulse is not None:
+            self.pulse()
 
     def begin_iteration(self, iteration: int) -> None:
         """Say which iteration, counted from 1, begins."""

@@ -156,7 +156,7 @@ class MpiCommunicator(Communicator):
     def gather_all(self, value: Any) -> list[Any]:
         """Return every rank's value, by rank. Collective; not for the hot loop (pickled)."""
         payload = self._packed(value)
-        sizes = self._by_rank(np.array([payload.size]))[:, 0]  # collective
+        sizes = self.by_rank(np.array([payload.size]))[:, 0]  # collective
         received = np.empty(int(sizes.sum()), np.uint8)
 
         def start() -> Any:
@@ -168,7 +168,7 @@ class MpiCommunicator(Communicator):
     def gather_objects(self, value: Any) -> list[Any] | None:
         """Return every rank's value on rank 0, None elsewhere. Collective; pickled."""
         payload = self._packed(value)
-        sizes = self._by_rank(np.array([payload.size]))[:, 0]  # collective
+        sizes = self.by_rank(np.array([payload.size]))[:, 0]  # collective
         received = np.empty(int(sizes.sum()) if self.is_root else 0, np.uint8)
 
         def start() -> Any:

@@ -6,6 +6,7 @@ that are remembered of an episode (0 if nothing is).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Literal
@@ -69,6 +70,8 @@ class Actor:
         """Episodes that ended in the running rollout."""
         self.memory = torch.zeros(len(envs.indices), model.memory_size, device=self.device)
         """[B, S] what the policy remembers of the running episodes; 0 where one begins."""
+        self.engine_seconds = 0.0
+        """That this rank waited for the environments in this rollout."""
         self._seed = seed
         self._split = split
         self._noise = torch.empty(0)
@@ -91,10 +94,13 @@ class Actor:
         """
         self._iteration, self._step = iteration, 0
         self._restarts_before = self.envs.restarts
+        self.engine_seconds = 0.0
         if self.started and continue_episodes:
             obs = self.envs.observe()
         else:
+            began = time.monotonic()
             obs = self.envs.reset()
+            self.engine_seconds += time.monotonic() - began
             self.tracker.forget(range(len(self.envs.indices)))
             self.memory.zero_()
             self.started = True
@@ -204,7 +210,10 @@ class Actor:
             truths = self.envs.truths if self.model.heads else None
             obs, memory = self._obs, self.memory
             actions, log_probs, values, after = self.act(obs, self._noise[t], memory)
-            result = self.envs.step(self.model.policy.for_suite(actions).cpu().numpy())
+            taken = self.model.policy.for_suite(actions).cpu().numpy()
+            began = time.monotonic()
+            result = self.envs.step(taken)
+            self.engine_seconds += time.monotonic() - began
             self.note(result)
             self.arrive(result.obs)
             self.memory = self.carried(after, result)

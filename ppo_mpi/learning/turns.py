@@ -6,6 +6,7 @@ that are remembered of an episode.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -56,6 +57,8 @@ class Group:
     """Actions, log-probabilities, values and memories after them."""
     pending: Future[StepResult] | None = field(default=None, repr=False)
     """The step of the environments under way."""
+    stepping_since: float = 0.0
+    """When its environments began it, by ``time.monotonic()``: the actions were there."""
 
 
 class TurnActor(Actor):
@@ -194,6 +197,7 @@ class TurnActor(Actor):
         """Step a group's environments once its actions are there; runs in a thread."""
         if group.acted is not None:
             group.acted.synchronize()  # and what has arrived before was read, too
+        group.stepping_since = time.monotonic()
         result = group.envs.step(group.leaving.numpy().copy())
         slots = range(group.slots.start, group.slots.stop)
         group.arriving.copy_(torch.from_numpy(self.normalized(result.obs, slots, group.step)))
@@ -204,7 +208,11 @@ class TurnActor(Actor):
         assert group.pending is not None, "it was begun"
         pending, group.pending = group.pending, None
         place = (group.step, group.slots)
+        began = time.monotonic()
         result = with_slots_from(pending.result(), group.slots.start)
+        # Before the environments began, this was a wait for the network.
+        waited = time.monotonic() - max(began, group.stepping_since)
+        self.engine_seconds += max(0.0, waited)
         self.note(result, group.slots)
         actions, log_probs, values, after = group.outputs
         self.memory[group.slots] = self.carried(after, result)

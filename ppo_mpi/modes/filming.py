@@ -35,6 +35,7 @@ def start_filming(run: Run, config: TrainConfig, run_dir: Path, logger: Logger) 
             config.job.capture_video,
             episodes_of(filmed.indices[0], run_dir / EPISODES),
             lambda text: logger.message(text, is_warning=True),
+            logger.video,
         )
 
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from ppo_mpi.build import Progress
-from ppo_mpi.config import TrainConfig
+from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import SAVING
 from ppo_mpi.envs.procgen_scores import normalized_score
@@ -17,6 +17,7 @@ from ppo_mpi.storage.checkpoint import Checkpoint, save_checkpoint
 from ppo_mpi.storage.durable import on_root
 from ppo_mpi.storage.logger import EPISODE_WINDOW, Logger
 from ppo_mpi.storage.per_game import GameCurves
+from ppo_mpi.storage.trackers import Tracking
 
 
 def open_logger(
@@ -28,10 +29,23 @@ def open_logger(
     games = game_curves(config)
     state = checkpoint.state["logger"] if checkpoint else {}
     logged, every = state.get("logged_iteration"), config.job.log_every
-    logger = Logger(run_dir, comm, config.job.display, total, iteration, games, every, logged)
+    logger = Logger(
+        run_dir, comm, config.job.display, total, iteration, games, every, logged,
+        title=f"{config.environment.env}  {run_dir.name}",
+        tracking=tracking_of(config),
+    )  # fmt: skip
     if checkpoint is not None:
         logger.load_state_dict(state)
     return logger
+
+
+def tracking_of(config: TrainConfig) -> Tracking:
+    """Return what trackers are told of a run."""
+    tracking = config.tracking
+    return Tracking(
+        tracking.trackers, tracking.track_project, tracking.track_entity, tracking.track_mode,
+        tracking.track_histograms, flatten(config),
+    )  # fmt: skip
 
 
 def game_curves(config: TrainConfig) -> GameCurves | None:
@@ -100,3 +114,4 @@ def save(
         run_folder.prune(run_dir, config.job.keep_checkpoints)
 
     on_root(comm, tag)  # collective
+    logger.saved(path.name)

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ppo_mpi.build import Run, build_run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
@@ -221,6 +219,7 @@ def one_round(
     if comm.is_root:
         logger.log(progress.iteration, progress.timesteps, metrics, episodes)
         report_on_the_way(config, progress.iteration, run_dir, logger)
+        logger.parameters(progress.iteration, progress.timesteps, run.model)
     seconds = time.monotonic() - begin
     ending, seconds = agree_to_end(run, config, comm, started, seconds)  # collective
     due = progress.iteration % job.checkpoint_every == 0
@@ -275,9 +274,9 @@ def run_iteration(
     continue_episodes = continues_episodes(
         learning.soft_resets, learning.soft_resets_from, share, learning.soft_resets_switches
     )
-    begin, waited = time.monotonic(), comm.seconds
+    run.clock.start(comm.seconds)
     rollout = collect(run, config, continue_episodes)
-    collected = time.monotonic()
+    run.clock.collected()
     if comm.any(rollout is None) or rollout is None:  # collective
         raise IterationAbandonedError("a signal to stop came while collecting")
 
@@ -288,10 +287,7 @@ def run_iteration(
     progress.timesteps += learning.rollout_timesteps
     episodes = gather_episodes(run.episodes, comm)  # collective
     restarts = sum(actor.restarts for actor in run.actors)
-    seconds = [collected - begin, time.monotonic() - collected, comm.seconds - waited]
-    *seconds, restarts = comm.sum(np.array([*seconds, restarts])).tolist()  # collective
-    seconds = [total / comm.world_size for total in seconds]
-    names = ("collect_seconds", "update_seconds", "communication_seconds")
     metrics |= now.metrics(learning)
-    metrics |= dict(zip(names, seconds, strict=True)) | {"restarted_envs": restarts}
+    engine_seconds = sum(actor.engine_seconds for actor in run.actors)
+    metrics |= run.clock.metrics(comm, engine_seconds, restarts)  # collective
     return metrics, episodes

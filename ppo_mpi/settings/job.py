@@ -63,8 +63,9 @@ class RunConfig:
     on_failure: Literal["abort", "shrink"] = field(default="abort", metadata=RESUMABLE)
     """What the loss of a rank does: ends the job (abort), or lets the others take over its
     environments (shrink; needs Open MPI 5 and mpirun --with-ft ulfm)."""
-    display: Literal["auto", "plain", "off"] = field(default="auto", metadata=RESUMABLE)
-    """Progress on the console: auto draws a live line at a terminal, plain prints lines."""
+    display: Literal["auto", "live", "plain", "off"] = field(default="auto", metadata=RESUMABLE)
+    """Progress on the console, --ui as well: live draws a panel, plain prints lines, off warnings
+    only; auto is live at a terminal, but plain under Slurm."""
     checkpoint_dir: str = field(default="checkpoints", metadata=RESUMABLE)
     """Folder of the runs."""
     asset_dir: str = field(default="assets", metadata=RESUMABLE)

@@ -1,4 +1,4 @@
-"""The files of a run's curves: progress.csv, episodes.csv and TensorBoard's."""
+"""The files of a run's curves: progress.csv and episodes.csv."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import csv
 import io
 import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.storage.durable import explained, write_atomically
-from ppo_mpi.storage.run_folder import EPISODES, PROGRESS, TENSORBOARD
+from ppo_mpi.storage.run_folder import EPISODES, PROGRESS, TENSORBOARD, TRACKERS
 
 _EPISODE_COLUMNS = ("iteration", "split", "env", "level", "return", "length")
 
@@ -70,7 +68,8 @@ class Curves:
             if resumed_iteration == 0:
                 for name in (PROGRESS, EPISODES):
                     (run_dir / name).unlink(missing_ok=True)
-                shutil.rmtree(run_dir / TENSORBOARD, ignore_errors=True)
+                for name in (TENSORBOARD, TRACKERS):
+                    shutil.rmtree(run_dir / name, ignore_errors=True)
             for name in (PROGRESS, EPISODES):
                 if resumed_iteration and not (run_dir / name).exists():
                     warnings.append(
@@ -85,16 +84,8 @@ class Curves:
                 self._episodes.write(
                     _csv_rows([[*_EPISODE_COLUMNS, *["game"] * (game_of is not None)]])
                 )
-            self._events = None
-            try:
-                self._events = _Events(run_dir / TENSORBOARD)
-            except ImportError as error:
-                warnings.append(
-                    f"warning: no TensorBoard files are written ({error}); "
-                    "install it with: pip install tensorboard"
-                )
         self.warning = "\n".join(warnings)
-        """What the user should be told: no TensorBoard files; empty if all is well."""
+        """What the user should be told: a file is missing; empty if all is well."""
 
     def write_episodes(self, episodes: Sequence[EpisodeRecord]) -> None:
         """Append the episodes of an iteration.
@@ -123,15 +114,7 @@ class Curves:
             assert not unknown, f"metrics {sorted(unknown)} were not in the session's first row"
             cells = [_cell(row.get(column)) for column in self._columns]
             self._progress.write(_csv_rows([cells]))
-            if self._events is not None:
-                if self._is_first_row:
-                    self._events.purge(self._timesteps_of_kept(row) + 1)
-                self._events.write(int(row["timesteps"] or 0), row)
         self._is_first_row = False
-
-    def _timesteps_of_kept(self, row: Mapping[str, float | None]) -> int:
-        """Return the timesteps of the last row that was kept; all iterations have as many."""
-        return int(row["timesteps"] or 0) * self._kept_rows // int(row["iteration"] or 1)
 
     def _begin_columns(self, columns: list[str]) -> None:
         """Write the header, or take over the one of the run so far.
@@ -174,11 +157,9 @@ class Curves:
         """Close the files."""
         self._progress.close()
         self._episodes.close()
-        if self._events is not None:
-            self._events.close()
 
 
-class _Unbuffered:
+class Unbuffered:
     """A file without a buffer: a killed run has all its rows, and a full disk fails at once.
 
     A buffer would still hold what a full disk refused, and fail again when the file is closed.
@@ -200,8 +181,8 @@ class _Unbuffered:
         """Hold nothing back."""
 
 
-def _open(path: Path) -> _Unbuffered:
-    return _Unbuffered(path, "ab")
+def _open(path: Path) -> Unbuffered:
+    return Unbuffered(path, "ab")
 
 
 def _csv_rows(rows: Sequence[Sequence[object]]) -> bytes:
@@ -219,59 +200,6 @@ def _episode_cells(episode: EpisodeRecord) -> list[str]:
         str(int(episode.iteration)), episode.split, str(int(episode.env)), str(int(episode.level)),
         repr(float(episode.episode_return)), str(int(episode.length)),
     ]  # fmt: skip
-
-
-class _Events:
-    """TensorBoard event files, written without TensorFlow even where it is installed.
-
-    Source: the record format of TensorFlow's event files, by tensorboard's own writer; its
-    EventFileWriter would import TensorFlow if it is there, and costs a thread.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self._event = event_pb2.Event
-        self._session = event_pb2.SessionLog
-        self._summary = summary_pb2.Summary
-        folder.mkdir(exist_ok=True)
-        now = time.time()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}"
-        while (folder / name).exists():
-            name += ".1"
-        self._records = RecordWriter(_Unbuffered(folder / name, "wb"))
-        self._add(self._event(wall_time=now, file_version="brain.Event:2"))
-
-    def purge(self, timesteps: int) -> None:
-        """Hide the points that were written for ``timesteps`` or later."""
-        start = self._session(status=self._session.START)
-        self._add(self._event(wall_time=time.time(), step=timesteps, session_log=start))
-
-    def write(self, timesteps: int, row: Mapping[str, float | None]) -> None:
-        """Add a point at ``timesteps`` to each curve."""
-        now = time.time()
-        values = [
-            self._summary.Value(tag=_tag(name), simple_value=value)
-            for name, value in row.items()
-            if value is not None and name not in ("iteration", "timesteps")
-        ]
-        self._add(self._event(wall_time=now, step=timesteps, summary=self._summary(value=values)))
-        self._records.flush()
-
-    def _add(self, event: Any) -> None:
-        self._records.write(event.SerializeToString())
-
-    def close(self) -> None:
-        self._records.close()
-
-
-def _tag(column: str) -> str:
-    if "_of_" in column or column.endswith("mean_score"):
-        return f"games/{column}"
-    if column.endswith(("return", "length", "episodes")):
-        return f"episodes/{column}"
-    return f"time/{column}" if "second" in column else f"learning/{column}"
 
 
 def cut_csv(path: Path, iteration: int) -> None:

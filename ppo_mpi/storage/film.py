@@ -23,7 +23,12 @@ class Film:
     """
 
     def __init__(
-        self, folder: Path, every: int, num_episodes: int, warn: Callable[[str], None]
+        self,
+        folder: Path,
+        every: int,
+        num_episodes: int,
+        warn: Callable[[str], None],
+        made: Callable[[Path], None] = lambda path: None,
     ) -> None:
         """Wait for the beginning of an episode.
 
@@ -32,7 +37,9 @@ class Film:
             every: episodes from one that is shown to the next, >= 1; the first one is shown.
             num_episodes: that the environment has ended so far.
             warn: tells the user something.
+            made: is told of each video that is there as a whole.
         """
+        self._made = made
         self._folder, self._every, self._warn = folder, every, warn
         self._number = num_episodes + 1
         """Of the episode under way, from 1: its row of the environment in episodes.csv."""
@@ -96,7 +103,8 @@ class Film:
 
     def _finish(self) -> None:
         if self._writer is not None:
-            self._try(self._writer.finish)
+            writer = self._writer
+            self._try(lambda: self._made(writer.finish().path))
             self._overdue = self._failed
         self._writer = None
 

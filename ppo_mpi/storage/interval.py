@@ -8,7 +8,7 @@ from typing import Any
 
 LAST = (
     "learning_rate", "value_learning_rate", "clip_range", "entropy_coef", "phase_rollouts",
-    "augmentation",
+    "augmentation", "slowest_rank", "memory_mebibytes", "largest_rank_mebibytes",
 )  # fmt: skip
 """Metrics that say how things are: a row has them as they were in its last iteration."""
 SUMMED = ("restarted_envs",)

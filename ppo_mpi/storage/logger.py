@@ -11,16 +11,20 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ppo_mpi.storage.curves import Curves
 from ppo_mpi.storage.curves import EpisodeRecord as EpisodeRecord  # logger.log's argument
+from ppo_mpi.storage.displays import Display, open_display
 from ppo_mpi.storage.interval import Interval
 from ppo_mpi.storage.per_game import GameCurves
-from ppo_mpi.storage.progress_line import ProgressLine
+from ppo_mpi.storage.trackers import Trackers, Tracking
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ppo_mpi.distributed.communicator import Communicator
 
 EPISODE_WINDOW = 100
@@ -36,29 +40,34 @@ class Logger:
         self,
         run_dir: Path | None,
         comm: Communicator,
-        display: Literal["auto", "plain", "off"],
+        display: Display,
         total_timesteps: int,
         resumed_iteration: int,
         games: GameCurves | None = None,
         log_every: int = 1,
         logged_iteration: int | None = None,
+        title: str = "",
+        tracking: Tracking | None = None,
     ) -> None:
         """Open the files, cut at the iteration from which the run goes on.
 
         Args:
             run_dir: the run's folder, which exists; None writes no files.
             comm: rank 0 alone writes and prints.
-            display: ``auto`` draws a live line at a terminal, ``plain`` prints lines.
+            display: how progress is shown.
             total_timesteps: of the whole job.
             resumed_iteration: the iteration of the checkpoint; 0 starts the curves afresh.
             games: curves of each game, where there are several.
             log_every: iterations of a row.
             logged_iteration: the last one of the last row of log_every iterations; None for
                 ``resumed_iteration``. The metrics of those in between are in ``state_dict``.
+            title: of the panel.
+            tracking: whom else the curves are told; None for TensorBoard.
         """
         if logged_iteration is None:
             logged_iteration = resumed_iteration
         self._log_every, self._total = log_every, total_timesteps
+        self._is_first_row = True
         self._interval, self._logged_iteration = Interval(), logged_iteration
         self._games = games
         self._resumed_iteration = resumed_iteration
@@ -71,14 +80,21 @@ class Logger:
         self._logged_timesteps: int | None = None
         self._shown_rate: float | None = None
         self._curves = None
+        self._trackers: Trackers | None = None
+        self._videos: list[Path] = []
+        self._histograms_every = 0
         self._line = None
         if comm.is_root:
-            self._line = ProgressLine(display, total_timesteps)
+            self._line = open_display(display, title, total_timesteps, comm, self._wall_seconds)
             if run_dir is not None:
                 game_of = games.game_of if games else None
                 self._curves = Curves(run_dir, resumed_iteration, game_of, logged_iteration)
                 if self._curves.warning:
                     self.message(self._curves.warning, is_warning=True)
+                tracking = tracking or Tracking()
+                self._histograms_every = tracking.histograms_every
+                warn = partial(self.message, is_warning=True)
+                self._trackers = Trackers(tracking, run_dir, warn)
 
     def log(
         self,
@@ -109,6 +125,8 @@ class Logger:
                 self._games.add(episode)
         if self._curves is not None:
             self._curves.write_episodes(episodes)
+        while self._videos and self._trackers is not None:
+            self._trackers.video(timesteps, self._videos.pop(0))
         self._interval.add(metrics)
         ends_row = iteration % self._log_every == 0
         if not ends_row and timesteps < self._total:
@@ -122,6 +140,11 @@ class Logger:
         row = self._row(iteration, timesteps, rate, self._interval.metrics())
         if self._curves is not None:
             self._curves.write(row)
+        if self._trackers is not None:
+            if self._is_first_row:  # all iterations have as many timesteps
+                self._trackers.purge(timesteps * self._logged_iteration // iteration + 1)
+            self._trackers.row(timesteps, row)
+        self._is_first_row = False
         if ends_row:
             self._interval.clear()
             self._logged_iteration = iteration
@@ -160,9 +183,24 @@ class Logger:
         return _mean([episode_return for episode_return, _ in self._windows[split]])
 
     def message(self, text: str, *, is_warning: bool = False) -> None:
-        """Print a line without breaking the live line; warnings go to standard error."""
+        """Print a line where it does not break the panel; warnings go to standard error."""
         if self._line is not None:
             self._line.message(text, is_warning=is_warning)
+
+    def saved(self, name: str) -> None:
+        """Hear of a checkpoint that was written."""
+        if self._line is not None:
+            self._line.saved(name)
+
+    def parameters(self, iteration: int, timesteps: int, model: nn.Module) -> None:
+        """Tell the trackers how a model's parameters are spread, if it is time."""
+        every = self._histograms_every
+        if self._trackers is not None and every and iteration % every == 0:
+            self._trackers.parameters(timesteps, model)
+
+    def video(self, path: Path) -> None:
+        """Tell the trackers of a video of the training, with the next iteration."""
+        self._videos.append(path)
 
     def flush(self) -> None:
         """Wait until the curves are on the disk; before a checkpoint that refers to them."""
@@ -173,6 +211,8 @@ class Logger:
         """Show the last iteration if it was not shown, and close the files."""
         if self._line is not None:
             self._line.close()
+        if self._trackers is not None:
+            self._trackers.close()
         if self._curves is not None:
             self._curves.close()
 

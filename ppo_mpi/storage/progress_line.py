@@ -1,87 +1,68 @@
-"""The progress on the console: one live line at a terminal, plain lines elsewhere, or nothing."""
+"""How far the job is, in one line: printed now and then, or drawn where a panel has no room."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Mapping
-from typing import Literal
 
-from ppo_mpi.storage.terminal import terminal_size
+from ppo_mpi.storage.time_parts import shares, time_parts
 
-_REDRAW_SECONDS = 0.25
 _PLAIN_SECONDS = 2.0
 _BAR_COLUMNS = 20
 _MIN_BAR_COLUMNS = 5
-_CLEAR_LINE = "\r\x1b[K"
-_PHASES = {"collect_seconds": "collect", "update_seconds": "update", "communication_seconds": "MPI"}
 
 
-class ProgressLine:
-    """Shows how far the job is. Only the live line uses escape codes, only at a terminal."""
+class PlainLines:
+    """Prints lines without any escape code, for files, pipes and clusters; or warnings only."""
 
-    def __init__(self, display: Literal["auto", "plain", "off"], total_timesteps: int) -> None:
-        """Choose the form: ``auto`` draws a live line if the real output is a terminal."""
+    def __init__(self, total_timesteps: int, is_off: bool = False) -> None:
+        """Print nothing yet.
+
+        Args:
+            total_timesteps: of the whole job.
+            is_off: whether warnings are all that is printed.
+        """
         self._total = total_timesteps
-        self._is_off = display == "off"
-        self._is_live = display == "auto" and terminal_size() is not None
+        self._is_off = is_off
         self._shown_at: float | None = None
-        self._parts: list[str] = []
-        self._progress = 0.0
-        self._is_pending = False
+        self._pending = ""
 
     def update(
         self, iteration: int, timesteps: int, rate: float, columns: Mapping[str, float | None]
     ) -> None:
-        """Show an iteration: a live line at most 4 times a second, plain lines every 2 seconds.
-
-        The first iteration and the last are always shown.
+        """Show an iteration, every 2 seconds at most; the first and the last are always shown.
 
         Args:
             iteration: the iteration that has ended.
             timesteps: of the whole job, so far.
             rate: timesteps per second, lately.
-            columns: the row of progress.csv; collect_seconds, update_seconds and
-                communication_seconds, if there, are times apart from each other.
+            columns: the row of progress.csv.
         """
         if self._is_off:
             return
-        self._parts = describe(iteration, timesteps, self._total, rate, columns)
-        self._progress = timesteps / self._total
-        self._is_pending = True
-        wait = _REDRAW_SECONDS if self._is_live else _PLAIN_SECONDS
-        is_due = self._shown_at is None or time.monotonic() - self._shown_at >= wait
+        self._pending = "  ".join(describe(iteration, timesteps, self._total, rate, columns))
+        is_due = self._shown_at is None or time.monotonic() - self._shown_at >= _PLAIN_SECONDS
         if is_due or timesteps >= self._total:
             self._show()
 
     def message(self, text: str, *, is_warning: bool = False) -> None:
-        """Print lines above the live line; warnings go to standard error, even if off."""
-        if self._is_off and not is_warning:
-            return
-        if self._is_live and self._parts:
-            sys.stdout.write(_CLEAR_LINE)
-            sys.stdout.flush()
-        print(text, file=sys.stderr if is_warning else sys.stdout, flush=True)
-        if self._is_live and self._parts:
-            self._show()
+        """Print lines; warnings go to standard error, even if off."""
+        if is_warning or not self._is_off:
+            print(text, file=sys.stderr if is_warning else sys.stdout, flush=True)
+
+    def saved(self, name: str) -> None:
+        """Hear of a checkpoint, which a line does not tell of."""
 
     def close(self) -> None:
-        """Show the last state if it was not shown, and leave the cursor on a fresh line."""
-        if self._is_pending:
+        """Show the last iteration if it was not shown."""
+        if self._pending:
             self._show()
-        if self._is_live and self._parts:
-            print(flush=True)
-        self._parts = []
 
     def _show(self) -> None:
         self._shown_at = time.monotonic()
-        self._is_pending = False
-        if not self._is_live:
-            print("  ".join(self._parts), flush=True)
-            return
-        columns, _ = terminal_size() or (80, 24)  # asked anew: windows change their size
-        sys.stdout.write(_CLEAR_LINE + live_line(self._parts, self._progress, columns - 1))
-        sys.stdout.flush()
+        print(self._pending, flush=True)
+        self._pending = ""
 
 
 def describe(
@@ -91,18 +72,17 @@ def describe(
     left = max(0, total - timesteps)
     parts = [
         f"{timesteps / total:4.0%}",
-        f"{_count(timesteps)}/{_count(total)} timesteps",
+        f"{count_text(timesteps)}/{count_text(total)} timesteps",
         f"{rate:.0f}/s",
-        f"ETA {_clock(left / rate)}" if rate > 0 else "ETA ?",
+        f"ETA {clock_text(left / rate)}" if rate > 0 else "ETA ?",
     ]
     mean, test_mean = columns.get("mean_return"), columns.get("test_mean_return")
     test = "" if test_mean is None else f" (test {test_mean:.2f})"
     parts.append("no episode finished yet" if mean is None else f"return {mean:.2f}")
     parts[-1] += test
-    spent = {name: columns.get(key) or 0.0 for key, name in _PHASES.items() if key in columns}
-    if sum(spent.values()) > 0:
-        whole = sum(spent.values())
-        parts.append(" ".join(f"{name} {value / whole:.0%}" for name, value in spent.items()))
+    spent = shares(time_parts(columns)).items()
+    if spent:
+        parts.append(" ".join(f"{name} {share:.0%}" for name, share in spent if share > 0))
     parts.append(f"iteration {iteration}")
     return parts
 
@@ -131,14 +111,16 @@ def fit(parts: list[str], columns: int) -> str:
     return line or parts[0][:columns]
 
 
-def _count(number: int) -> str:
+def count_text(number: int) -> str:
+    """Return a large number in few letters: 1.25M."""
     for unit, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
         if number >= unit:
             return f"{number / unit:.4g}{letter}"
     return str(number)
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """Return a time as hours:minutes:seconds, or minutes:seconds."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

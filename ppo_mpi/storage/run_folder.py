@@ -23,6 +23,8 @@ CONFIG = "config.yaml"
 PROGRESS = "progress.csv"
 EPISODES = "episodes.csv"
 TENSORBOARD = "tensorboard"
+TRACKERS = "trackers"
+"""What other trackers note and write."""
 SYSTEM = "system.json"
 TAGS = "tags.json"
 DONE = "DONE"
@@ -296,8 +298,9 @@ def start_over(folder: Path) -> None:
             _remove(path)
         for name in (CONFIG, PROGRESS, EPISODES, SYSTEM, TAGS, NEWEST, REPORT):
             (folder / name).unlink(missing_ok=True)
-        if (folder / TENSORBOARD).is_dir():
-            shutil.rmtree(folder / TENSORBOARD)
+        for name in (TENSORBOARD, TRACKERS):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
 
 
 def mark_done(folder: Path, timesteps: int) -> None:

@@ -18,16 +18,24 @@ _LAUNCHERS = frozenset(
     )
 )  # fmt: skip
 _TERMINALS = ("/dev/pts/", "/dev/tty")
+_HANDED_OUT = ("pipe:", "socket:", *_TERMINALS)
+"""What a launcher gives its ranks as an output."""
 _PROC = Path("/proc")
 
 
-def terminal_size() -> tuple[int, int] | None:
+def terminal_size(under_slurm: bool = False) -> tuple[int, int] | None:
     """Return (columns, rows) of the terminal that shows this process's output, else None.
 
-    None as well where it cannot be known (no /proc), under Slurm (whose output usually goes to
-    a file by way of another host), and if standard output was redirected on the way.
+    None as well where it cannot be known (no /proc), if standard output was redirected on the
+    way, at terminals whose cursor cannot be moved, and under Slurm, whose output usually goes to
+    a file by way of another host.
+
+    Args:
+        under_slurm: whether to look there too.
     """
-    if "SLURM_JOB_ID" in os.environ or os.environ.get("TERM") == "dumb":
+    if "SLURM_JOB_ID" in os.environ and not under_slurm:
+        return None
+    if os.environ.get("TERM") == "dumb":
         return None
     if sys.stdout is not sys.__stdout__:
         return None
@@ -39,13 +47,28 @@ def terminal_size() -> tuple[int, int] | None:
             return _size(ours)
         # A launcher hands out pipes, sockets or terminals; anything else was put there behind it,
         # and so was an output that differs from the one of the process that the launcher started.
-        if not ours.startswith(("pipe:", "socket:", *_TERMINALS)):
+        if not ours.startswith(_HANDED_OUT):
             return None
         if _output(ancestors[launchers[0] - 1]) != ours:
             return None
         return _size(_output(ancestors[launchers[-1]]))
     except OSError:
         return None
+
+
+def errors_share_terminal() -> bool:
+    """Return whether standard error is shown where standard output is; False if nobody knows."""
+    if sys.stderr is not sys.__stderr__:
+        return False
+    try:
+        ancestors = _ancestors()
+        launchers = [pid for pid in ancestors if _name(pid) in _LAUNCHERS]
+        if launchers and not _output(os.getpid(), 2).startswith(_HANDED_OUT):
+            return False
+        shown = launchers[-1] if launchers else os.getpid()
+        return _output(shown, 1) == _output(shown, 2)
+    except OSError:
+        return False
 
 
 def _ancestors() -> list[int]:
@@ -62,8 +85,8 @@ def _name(pid: int) -> str:
     return (_PROC / str(pid) / "comm").read_text().strip()
 
 
-def _output(pid: int) -> str:
-    return os.readlink(_PROC / str(pid) / "fd" / "1")
+def _output(pid: int, descriptor: int = 1) -> str:
+    return os.readlink(_PROC / str(pid) / "fd" / str(descriptor))
 
 
 def _size(device: str) -> tuple[int, int] | None:

@@ -51,3 +51,11 @@ def test_a_heart_says_what_it_does_and_what_it_waits_for():
     heart.beat("learning")
     heart.waiting_for = "a sum"
     assert heart.describe() == "learning in iteration 3, waiting in a sum"
+
+
+def test_a_beat_is_handed_on_to_what_listens() -> None:
+    heart, phases = Heart(), []
+    heart.beat("unheard")
+    heart.pulse = lambda: phases.append(heart.phase)
+    heart.beat("collecting")
+    assert phases == ["collecting"]

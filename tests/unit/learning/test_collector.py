@@ -77,6 +77,29 @@ def test_a_rollout_holds_what_was_seen_done_and_given(task):
     torch.testing.assert_close(rollout.log_probs.flatten(), log_probs)
 
 
+def test_the_wait_for_the_environments_is_measured(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    collector = make_collector()
+    envs, step, reset, act = collector.actor.envs, ProbeEnvs.step, ProbeEnvs.reset, Actor.act
+
+    def slow(seconds, function):
+        def slowly(*arguments):
+            now[0] += seconds
+            return function(*arguments)
+
+        return slowly
+
+    monkeypatch.setattr(ProbeEnvs, "step", slow(2.0, step))
+    monkeypatch.setattr(ProbeEnvs, "reset", slow(9.0, reset))
+    monkeypatch.setattr(Actor, "act", slow(0.5, act))
+    assert isinstance(envs, ProbeEnvs)
+    collector.collect(0, True)
+    assert collector.actor.engine_seconds == 9.0 + 2.0 * STEPS
+    collector.collect(1, True)
+    assert collector.actor.engine_seconds == 2.0 * STEPS
+
+
 def test_a_truncated_episode_bootstraps_from_its_true_last_observation():
     collector = make_collector("match")
     results = recorded(collector)

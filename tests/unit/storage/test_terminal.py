@@ -81,6 +81,25 @@ def test_slurm_and_dumb_terminals_get_plain_lines(answer: Path, terminal: int) -
     assert ask(answer, terminal, TERM="xterm") == "(123, 45)"
 
 
+def test_slurm_is_looked_behind_if_asked(answer: Path, terminal: int) -> None:
+    program = f"{sys.executable} -c {shlex.quote(ASK.replace('size()', 'size(True)'))} {answer}"
+    assert ask(answer, terminal, program, SLURM_JOB_ID="7") == "(123, 45)"
+    assert ask(answer, terminal, program, SLURM_JOB_ID="7", TERM="dumb") == "None"
+
+
+def test_it_is_known_whether_errors_go_to_the_same_terminal(
+    answer: Path, terminal: int, launcher: str, tmp_path: Path
+) -> None:
+    asking = ASK.replace("terminal_size", "errors_share_terminal")
+    program = f"{sys.executable} -c {shlex.quote(asking)} {answer}"
+    assert ask(answer, terminal, f"{program} 2>&1") == "True"
+    assert ask(answer, terminal, f"{program} 2>{tmp_path}/log") == "False"
+    behind = f"{quoted(launcher, f'{program} 2>&1')}"
+    assert ask(answer, terminal, f"{behind} 2>&1") == "True"
+    assert ask(answer, terminal, f"{behind} 2>{tmp_path}/log") == "False"
+    assert ask(answer, terminal, quoted(launcher, f"{program} 2>{tmp_path}/l") + " 2>&1") == "False"
+
+
 def quoted(launcher: str, inner: str) -> str:
     return f"{launcher} {shlex.quote(inner)}"
 
