@@ -18,9 +18,10 @@ from ppo_mpi.distributed.iteration_clock import IterationClock
 from ppo_mpi.distributed.machine import choose_device, choose_precision, use_device
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.several import check_same_spaces
+from ppo_mpi.learning.actor import Actor
 from ppo_mpi.learning.augmenting import make_augmenter
 from ppo_mpi.learning.bonus import BonusReturns
-from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.collector import Collector
 from ppo_mpi.learning.experts import Expert, load_expert
 from ppo_mpi.learning.learner import Learner, kind_of_gradients
 from ppo_mpi.learning.microbatch import choose_microbatch_size

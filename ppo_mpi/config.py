@@ -97,12 +97,9 @@ class TrainConfig:
     def without_effect(self) -> list[str]:
         """Return a sentence for each setting that nothing comes of beside the others."""
         sentences = self.learning.without_effect()
+        sections = self.learning, self.augmentation, self.auxiliary, self.transfer, self.tracking
         unread: list[tuple[object, tuple[str, ...], str]] = [
-            (section, *rest)
-            for section in (
-                *(self.learning, self.augmentation, self.auxiliary, self.transfer, self.tracking),
-            )
-            for rest in section.unread()
+            (section, *rest) for section in sections for rest in section.unread()
         ]
         if self.learning.optimizer_name != "adam" and not self.has_other_optimizers:
             unread.insert(0, (self.learning, ("adam_epsilon",), "optimizer=adam"))

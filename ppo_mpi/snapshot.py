@@ -18,8 +18,8 @@ from ppo_mpi.build import Progress, Run
 from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError
+from ppo_mpi.learning.actor import Actor
 from ppo_mpi.learning.augmentation_choice import AugmentationChoice
-from ppo_mpi.learning.collector import Actor
 from ppo_mpi.learning.normalizers import RewardRange, RunningMoments
 from ppo_mpi.learning.phase_rollouts import PhaseRollout, phase_states
 from ppo_mpi.storage.checkpoint import Checkpoint

@@ -19,7 +19,7 @@ from ppo_mpi.envs.filmed import FilmedEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.workers import WorkerEnvs
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.learning.collector import Actor
+from ppo_mpi.learning.actor import Actor
 from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.normalizers import (
     ObservationNormalizer,

@@ -20,7 +20,7 @@ from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.parts import EnvParts, with_slots_from
-from ppo_mpi.learning.collector import Actor
+from ppo_mpi.learning.actor import Actor
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.recording import Recording, recording_stream
 from ppo_mpi.learning.reproducible import Workers

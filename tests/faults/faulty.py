@@ -67,7 +67,7 @@ FAULTS: dict[str, Callable[..., None]] = {
 
 # Place -> "module:class.function" whose call is the place.
 PLACES = {
-    "collecting": "ppo_mpi.learning.collector:Actor.act",
+    "collecting": "ppo_mpi.learning.actor:Actor.act",
     "updating": "ppo_mpi.learning.update:optimizer_step",
     "saving": "ppo_mpi.modes.saving:state_of",
     "logging": "ppo_mpi.modes.train:gather_episodes",

@@ -13,7 +13,8 @@ from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import StepResult
 from ppo_mpi.envs.probe import TASKS, ProbeEnvs, make_envs
 from ppo_mpi.errors import NonFiniteError
-from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.actor import Actor
+from ppo_mpi.learning.collector import Collector
 from ppo_mpi.learning.episodes import gather_episodes
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers

@@ -13,7 +13,8 @@ from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.probe import make_envs
-from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.actor import Actor
+from ppo_mpi.learning.collector import Collector
 from ppo_mpi.learning.following import following
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.rollout import Rollout

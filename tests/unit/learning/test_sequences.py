@@ -15,7 +15,8 @@ from ppo_mpi.distributed.heart import Heart
 from ppo_mpi.envs.base import Discrete, ObservationSpec, StepResult
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.probe import ProbeEnvs, make_envs
-from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.actor import Actor
+from ppo_mpi.learning.collector import Collector
 from ppo_mpi.learning.learner import Learner
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.rollout import Batch, Rollout, microbatches, pieces_of

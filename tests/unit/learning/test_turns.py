@@ -14,7 +14,8 @@ from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.parts import EnvParts
 from ppo_mpi.envs.probe import make_envs
 from ppo_mpi.errors import IterationAbandonedError, NonFiniteError
-from ppo_mpi.learning.collector import Actor, Collector
+from ppo_mpi.learning.actor import Actor
+from ppo_mpi.learning.collector import Collector
 from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.learning.turns import TurnActor
