@@ -182,7 +182,7 @@ class Dashboard:
             line = live_line(parts, view.timesteps / view.total, size[0] - 1)
             return [(line, len(line))]
         rows = size[1] - 2 - bool(self._notes) * 2
-        return rendered(panel(view, size[0], rows, self._is_ascii), console)
+        return rendered(panel(view, size[0], rows, self._is_ascii, not console.no_color), console)
 
 
 class _Lines(io.TextIOBase):

@@ -69,7 +69,7 @@ class View:
     """The newest, and its age."""
 
 
-def panel(view: View, columns: int, rows: int, is_ascii: bool) -> Panel:
+def panel(view: View, columns: int, rows: int, is_ascii: bool, has_colors: bool = True) -> Panel:
     """Return the panel for a terminal.
 
     Args:
@@ -77,11 +77,12 @@ def panel(view: View, columns: int, rows: int, is_ascii: bool) -> Panel:
         columns: of the terminal; one is left free.
         rows: of the panel, at most; what matters least is left out.
         is_ascii: whether the terminal's encoding has no block characters.
+        has_colors: whether colors tell the parts of a bar apart, instead of letters.
     """
     room = columns - 1 - 4  # the frame and its margin
-    sections = _sections(view, room, is_ascii, most_lines=2)
+    sections = _sections(view, room, is_ascii, has_colors, most_lines=2)
     if sum(map(len, sections)) > rows - 2:
-        sections = _sections(view, room, is_ascii, most_lines=1)
+        sections = _sections(view, room, is_ascii, has_colors, most_lines=1)
     lines = _fitted([section for section in sections if section], rows - 2)
     return Panel(
         Group(*lines),
@@ -95,12 +96,14 @@ def panel(view: View, columns: int, rows: int, is_ascii: bool) -> Panel:
     )
 
 
-def _sections(view: View, room: int, is_ascii: bool, most_lines: int) -> list[list[Text]]:
+def _sections(
+    view: View, room: int, is_ascii: bool, has_colors: bool, most_lines: int
+) -> list[list[Text]]:
     """Return all there is to show, what matters most first; lists of words in few lines."""
     return [
         _progress(view, room, is_ascii, most_lines),
         _returns(view, room, is_ascii),
-        _times(view, room, is_ascii, most_lines),
+        _times(view, room, is_ascii or not has_colors, most_lines),
         _losses(view, room, most_lines),
         _ranks(view, room, most_lines),
     ]
@@ -169,7 +172,7 @@ def _returns(view: View, room: int, is_ascii: bool) -> list[Text]:
     return lines
 
 
-def _times(view: View, room: int, is_ascii: bool, most_lines: int) -> list[Text]:
+def _times(view: View, room: int, has_letters: bool, most_lines: int) -> list[Text]:
     if not view.shares:
         return []
     several = len(view.hosts) > 1
@@ -179,12 +182,12 @@ def _times(view: View, room: int, is_ascii: bool, most_lines: int) -> list[Text]
     for name, share in parts.items():
         share_so_far += share
         width = round(share_so_far * space) - drawn
-        letter = name[0] if is_ascii else "█"
+        letter = name[0] if has_letters else "█"
         bar.append(letter * width, style=_COLORS.get(name, ""))
         drawn += width
     legend = []
     for name, share in parts.items():
-        mark = name[0] if is_ascii else "■"
+        mark = name[0] if has_letters else "■"
         shown = "waiting for the slowest" if name == "waiting" else name
         word = Text(f"{mark} ", style=_COLORS.get(name, "")).append(f"{shown} ", style="default")
         legend.append(word.append(f"{share:.0%}", style="bold default"))

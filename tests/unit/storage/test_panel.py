@@ -66,6 +66,15 @@ def test_one_rank_waits_for_nobody_and_no_episode_may_have_ended():
     assert "ETA ?" in text_of(View("t", 10))
 
 
+def test_letters_tell_the_parts_apart_where_there_are_no_colors():
+    view = View("t", 10, 5, 1, 1.0, row=ROW, shares=shares(time_parts(ROW)), hosts=["a", "b"])
+    console = Console(file=io.StringIO(), width=100, no_color=True)
+    lines = [line for line, _ in rendered(panel(view, 100, 30, False, False), console)]
+    (bar,) = [line for line in lines if "time" in line and "eee" in line]
+    letters = bar.strip("│ ").removeprefix("time").strip()
+    assert "".join(dict.fromkeys(letters)) == "epuMwo"
+
+
 def test_a_low_terminal_keeps_what_matters_most():
     row = ROW | {"mean_return": 7.5, "policy_loss": 0.1, "memory_mebibytes": 1.0}
     row["largest_rank_mebibytes"] = 1.0
