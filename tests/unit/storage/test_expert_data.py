@@ -79,6 +79,32 @@ def test_padded_episodes_are_read_as_far_as_they_are_long(tmp_path: Path):
         ({"states": OBS[None], "actions": OBS[None], "lengths": np.array([0])}, "do not fit"),
         ({"states": OBS[None], "actions": OBS[None, :3], "lengths": np.array([2])}, "beside"),
         ({"states": OBS[None], "actions": OBS[None], "lengths": OBS}, "lengths are"),
+        (  # where these are subtracted from each other, 3 - 4 is 2 ** 64 - 1
+            {"obs": OBS, "acts": ACTIONS, "episode_bounds": np.array([0, 4, 3, 6], np.uint64)},
+            "do not divide",
+        ),
+        (
+            {"obs": OBS, "acts": ACTIONS, "dones": ACTIONS > 4, "rewards": np.array(["a"] * 6)},
+            "rewards are <U1, no numbers",
+        ),
+        (
+            {
+                "states": OBS[None],
+                "actions": OBS[None],
+                "lengths": np.array([6]),
+                "rewards": np.full((1, 6), "a"),
+            },
+            "rewards are <U1, no numbers",
+        ),
+        (
+            {
+                "states": OBS[None],
+                "actions": OBS[None],
+                "lengths": np.array([6]),
+                "rewards": OBS[None],
+            },
+            r"rewards are \(1, 6, 3\), not one of each step",
+        ),
     ],
 )
 def test_files_that_are_not_whole_are_refused(tmp_path: Path, arrays: dict, message: str):
