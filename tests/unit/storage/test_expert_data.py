@@ -117,6 +117,7 @@ def test_a_minari_data_set_is_read_by_id_and_by_folder(
 ):
     minari = pytest.importorskip("minari")
     import gymnasium
+    import h5py
     from minari.data_collector import EpisodeBuffer
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
@@ -143,7 +144,20 @@ def test_a_minari_data_set_is_read_by_id_and_by_folder(
         assert read.rewards.tolist() == [1.0] * 8
     with pytest.raises(ConfigError, match="expert_data=cartpole/nothing-v0 is no Minari data"):
         read_expert("minari:cartpole/nothing-v0")
-    (tmp_path / "cartpole" / "made-v0" / "data" / "main_data.hdf5").write_bytes(b"no HDF5")
+    file = tmp_path / "cartpole" / "made-v0" / "data" / "main_data.hdf5"
+    with h5py.File(file, "r+") as content:  # nothing is stored of it: what was not written is 0
+        del content["episode_1/observations"]
+        content["episode_1"].create_dataset(
+            "observations", (2**40, 4), np.float32, chunks=(2**16, 4), compression="gzip"
+        )
+    with pytest.raises(ConfigError, match="its arrays claim 17,592,186,044,.* bytes, more than"):
+        read_expert("minari:cartpole/made-v0")
+    with h5py.File(file, "r+") as content:
+        del content["episode_1/observations"]
+        content["episode_1/observations"] = h5py.ExternalLink("other.hdf5", "/secret")
+    with pytest.raises(ConfigError, match="its observations is in another file"):
+        read_expert("minari:cartpole/made-v0")
+    file.write_bytes(b"no HDF5")
     with pytest.raises(ConfigError, match="is no Minari data set that can be read"):
         read_expert(str(tmp_path / "cartpole" / "made-v0"))
     with pytest.raises(ConfigError, match="is a folder without data/main_data.hdf5"):
