@@ -123,6 +123,7 @@ class _Cloner:
         num = 0
         if config.cloning_held_out and len(episodes) > 1:
             num = max(1, round(config.cloning_held_out * len(episodes)))
+            num = min(num, len(episodes) - 1)  # something is learned from
         order = generator(learner.seed, "cloning held out").permutation(len(episodes))
         self.held_out = [episodes[k] for k in sorted(order[:num])]
         self.cloned = [episodes[k] for k in sorted(order[num:])]

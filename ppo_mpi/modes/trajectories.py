@@ -72,7 +72,7 @@ def trajectories_command(config: RecordConfig, comm: Communicator) -> int:
     path = output_path(agent, config)
     on_root(comm, lambda: check_free(path, config.clobber))  # collective
     if comm.is_root:
-        for note in (*warnings, agent.note):
+        for note in (*warnings, agent.note, *config.without_effect()):
             if note:
                 print(note)
     found = collect_trajectories(agent, config, comm)  # collective

@@ -10,6 +10,11 @@ from ppo_mpi.settings.checks import at_least, within
 from ppo_mpi.settings.corruption import Corruption
 from ppo_mpi.settings.level_sets import check_levels
 
+OF_VIDEOS = (
+    "episodes", "seconds", "format", "grid", "agent_view", "saliency", "values", "caption", "fps",
+    "size",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RecordConfig:
@@ -107,6 +112,14 @@ class RecordConfig:
                 f"output={self.output} is a video's name, but trajectories={self.trajectories} "
                 "writes arrays; use a name in .npz, or a folder"
             )
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for the settings of which nothing comes; empty if there are none."""
+        values = [(name, getattr(self, name)) for name in OF_VIDEOS if self.trajectories]
+        changed = [f"{n}={v}" for n, v in values if v != getattr(type(self), n)]
+        if not changed:
+            return []
+        return [f"{', '.join(changed)} without effect: videos only, not --trajectories"]
 
 
 def grid_shape(grid: str) -> tuple[int, int]:

@@ -25,7 +25,7 @@ class RewardsConfig:
     """How this factor goes on with the whole job's progress; linear ends at 0."""
     normalize_intrinsic_rewards: Literal["auto", "on", "off"] = "auto"
     """Whether they are divided by the running deviation of their discounted return over the job;
-    auto: with rnd, as published, and not with icm."""
+    auto: with rnd and gail, as published, and not with icm."""
     intrinsic_discount: float = 0.99
     """Discount of the return behind normalize_intrinsic_rewards (published: .99); this return
     goes on over the ends of episodes."""
@@ -37,7 +37,7 @@ class RewardsConfig:
     """Largest norm of the reward model's whole gradient; 0 = no clipping."""
     reward_network: Literal["auto", "impala", "nature", "mlp"] = "auto"
     """Torso of encoder, target and predictor; auto takes mlp for vectors, nature for images of 36
-    pixels or more and impala for smaller ones."""
+    pixels or more and impala for smaller ones (gail: mlp for these, and no torso for vectors)."""
     reward_feature_size: int = 256
     """Features behind a torso of convolutions; mlp ignores it."""
     encoder_hidden_sizes: tuple[int, ...] = (128, 128, 128)

@@ -93,11 +93,14 @@ def _from_padded(found: dict[str, np.ndarray]) -> ExpertEpisodes:
     for name, array in (("states", states), ("actions", actions), ("rewards", rewards)):
         if array is not None and (array.ndim < 2 or array.shape[:2] != states.shape[:2]):
             raise ValueError(f"{name} are {array.shape} beside states {states.shape}")
+    if rewards is not None and rewards.ndim != 2:
+        raise ValueError(f"rewards are {rewards.shape}, not one of each step")
     if len(states) != len(lengths) or lengths.min() < 1 or lengths.max() > states.shape[1]:
         raise ValueError(f"lengths do not fit states {states.shape}")
     is_step = np.arange(states.shape[1]) < lengths[:, None]
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     own = None if rewards is None else rewards[is_step]
+    _check_rewards(own)
     return ExpertEpisodes(states[is_step], actions[is_step], bounds, own, {})
 
 
@@ -125,7 +128,18 @@ def _from_steps(found: dict[str, np.ndarray]) -> ExpertEpisodes:
         bounds = np.concatenate([[0], np.flatnonzero(ended) + 1])
     check_bounds(bounds, num)
     rewards = found.get("rewards", found.get("rews"))
+    _check_rewards(rewards)
     return ExpertEpisodes(obs, actions, bounds.astype(np.int64), rewards, {})
+
+
+def _check_rewards(rewards: np.ndarray | None) -> None:
+    """Refuse rewards [N] that cannot be added up.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if rewards is not None and rewards.dtype.kind not in "biuf":
+        raise ValueError(f"rewards are {rewards.dtype}, no numbers")
 
 
 def _first(found: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:

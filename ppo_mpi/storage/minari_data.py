@@ -55,7 +55,7 @@ def read_minari(
             data = minari.load_dataset(name, download=False)
         else:
             data = minari.MinariDataset(folder / "data")
-        _check_size(name, data.storage.data_path)
+        _check_size(Path(data.storage.data_path))
         parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for episode in data.iterate_episodes():
             obs, actions = episode.observations, episode.actions
@@ -71,16 +71,48 @@ def read_minari(
     return obs, actions, rewards, [len(actions) for _, actions, _ in parts]
 
 
-def _check_size(name: str, path: Path | str) -> None:
-    """Refuse what would not fit into the memory.
+def _check_size(path: Path) -> None:
+    """Refuse what would not fit into the memory, packed or not, and what lies elsewhere.
 
     Raises:
-        ValueError: it would not.
+        ValueError: it would not, or does.
     """
-    size = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+    files = [file for file in path.rglob("*") if file.is_file()]
+    packed = sum(file.stat().st_size for file in files)
+    claimed = sum(_claimed(file) for file in files if file.suffix == ".hdf5")
     most = memory_bytes() // _UNPACKED_SHARE
-    if size > most:
-        raise ValueError(f"it has {size:,} bytes, more than {most:,} here")
+    if max(packed, claimed) > most:
+        raise ValueError(
+            f"its arrays claim {max(packed, claimed):,} bytes, more than {most:,} here"
+        )
+
+
+def _claimed(path: Path) -> int:
+    """Return the bytes of all arrays of an HDF5 file, of which a few may be all that is stored.
+
+    Raises:
+        ValueError: a part of it is in another file, of which it would have to be trusted.
+    """
+    import h5py
+
+    sizes: list[int] = []
+
+    def look(name: str, found: object) -> None:
+        elsewhere = []
+        if isinstance(found, h5py.Group):
+            links = {own: found.get(own, getlink=True) for own in found}
+            elsewhere = [own for own, link in links.items() if isinstance(link, h5py.ExternalLink)]
+        elif isinstance(found, h5py.Dataset):
+            sizes.append(found.size * found.dtype.itemsize)
+            if found.external or found.is_virtual:
+                elsewhere = [name]
+        if elsewhere:
+            raise ValueError(f"its {elsewhere[0][:80]} is in another file")
+
+    with h5py.File(path, "r") as file:
+        look("", file)
+        file.visititems(look)
+    return sum(sizes)
 
 
 @contextlib.contextmanager

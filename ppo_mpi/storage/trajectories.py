@@ -182,6 +182,7 @@ def check_bounds(bounds: np.ndarray, num_steps: int) -> None:
     Raises:
         ValueError: they do not.
     """
+    bounds = bounds.astype(np.int64)  # the difference of unsigned ones is never below 0
     is_whole = len(bounds) > 1 and bounds[0] == 0 and bounds[-1] == num_steps
     if not is_whole or (np.diff(bounds) < 1).any():
         raise ValueError(f"its episodes do not divide its {num_steps} steps")

@@ -69,8 +69,9 @@ def run_of(folder: Path) -> Callable[[str, int], Path]:
 
 
 def assert_same(run_dir: Path, other: Path) -> None:
-    own = ("reward_model", "reward_optimizer") if "gail" in str(progress(other)) else ()
-    assert_same_bits(run_dir, other, (*TENSORS, *own))
+    imitates = "reward_model_loss" in progress(other)[0]
+    rewarder = ("reward_model", "reward_optimizer") if imitates else ()
+    assert_same_bits(run_dir, other, (*TENSORS, *rewarder))
     assert_near(run_dir, other, "normalizers", relative=1e-12)
     assert_same_progress(run_dir, other)
     assert episodes(run_dir) == episodes(other)

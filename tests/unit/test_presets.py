@@ -25,7 +25,7 @@ def test_the_promised_presets_are_there():
     promised |= {"friends-mountaincar", "friends-mountaincar-continuous"}
     promised |= {"atari-ppo", "procgen-ppg-easy", "procgen-ppg-hard", "cartpole-ppg"}
     promised |= {"procgen-drac", "procgen-rad-crop", "procgen-ucb-drac"}
-    promised |= {"cartpole-gail", "mujoco-gail"}
+    promised |= {"cartpole-gail", "mujoco-gail", "pendulum-gail"}
     promised |= {"atari-recurrent", "misgen-hard-rec", "misgen-hard-local-dev-rec"}
     promised |= {"atari-a2c", "mujoco-a2c", "cartpole-a2c"}
     promised |= {"atari-acktr", "mujoco-acktr", "cartpole-acktr"}

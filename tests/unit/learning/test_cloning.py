@@ -107,6 +107,8 @@ def test_what_is_held_out_is_whole_episodes_that_are_not_learned_from():
     assert any(told.held_out == pytest.approx(loss, rel=1e-5) for loss in losses)
     (told,) = cloned(make_learner(), expert, cloning_epochs=1, cloning_held_out=0.0)
     assert np.isnan(told.held_out)
+    (told,) = cloned(make_learner(), expert, cloning_epochs=1, cloning_held_out=0.9)
+    assert np.isfinite(told.loss)  # of 4 episodes, 3.6 are 3: something is learned from
 
 
 @pytest.mark.parametrize("bounds", ["clip", "squash"])

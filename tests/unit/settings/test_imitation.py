@@ -78,3 +78,12 @@ def test_what_nobody_reads_is_said(values: dict[str, Any], sentences: list[str])
 def test_what_cannot_be_recorded_is_refused(values: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         RecordConfig(**values).validate()
+
+
+def test_what_a_file_of_trajectories_has_no_use_for_is_said():
+    config = RecordConfig(trajectories=2, grid="2x2", saliency=True, episodes=3, greedy=True)
+    assert config.without_effect() == [
+        "episodes=3, grid=2x2, saliency=True without effect: videos only, not --trajectories"
+    ]
+    assert RecordConfig(trajectories=2, levels="test", seed=1, clobber=True).without_effect() == []
+    assert RecordConfig(grid="2x2").without_effect() == []

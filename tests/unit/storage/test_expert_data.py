@@ -79,6 +79,32 @@ def test_padded_episodes_are_read_as_far_as_they_are_long(tmp_path: Path):
         ({"states": OBS[None], "actions": OBS[None], "lengths": np.array([0])}, "do not fit"),
         ({"states": OBS[None], "actions": OBS[None, :3], "lengths": np.array([2])}, "beside"),
         ({"states": OBS[None], "actions": OBS[None], "lengths": OBS}, "lengths are"),
+        (  # where these are subtracted from each other, 3 - 4 is 2 ** 64 - 1
+            {"obs": OBS, "acts": ACTIONS, "episode_bounds": np.array([0, 4, 3, 6], np.uint64)},
+            "do not divide",
+        ),
+        (
+            {"obs": OBS, "acts": ACTIONS, "dones": ACTIONS > 4, "rewards": np.array(["a"] * 6)},
+            "rewards are <U1, no numbers",
+        ),
+        (
+            {
+                "states": OBS[None],
+                "actions": OBS[None],
+                "lengths": np.array([6]),
+                "rewards": np.full((1, 6), "a"),
+            },
+            "rewards are <U1, no numbers",
+        ),
+        (
+            {
+                "states": OBS[None],
+                "actions": OBS[None],
+                "lengths": np.array([6]),
+                "rewards": OBS[None],
+            },
+            r"rewards are \(1, 6, 3\), not one of each step",
+        ),
     ],
 )
 def test_files_that_are_not_whole_are_refused(tmp_path: Path, arrays: dict, message: str):
@@ -91,6 +117,7 @@ def test_a_minari_data_set_is_read_by_id_and_by_folder(
 ):
     minari = pytest.importorskip("minari")
     import gymnasium
+    import h5py
     from minari.data_collector import EpisodeBuffer
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
@@ -117,7 +144,20 @@ def test_a_minari_data_set_is_read_by_id_and_by_folder(
         assert read.rewards.tolist() == [1.0] * 8
     with pytest.raises(ConfigError, match="expert_data=cartpole/nothing-v0 is no Minari data"):
         read_expert("minari:cartpole/nothing-v0")
-    (tmp_path / "cartpole" / "made-v0" / "data" / "main_data.hdf5").write_bytes(b"no HDF5")
+    file = tmp_path / "cartpole" / "made-v0" / "data" / "main_data.hdf5"
+    with h5py.File(file, "r+") as content:  # nothing is stored of it: what was not written is 0
+        del content["episode_1/observations"]
+        content["episode_1"].create_dataset(
+            "observations", (2**40, 4), np.float32, chunks=(2**16, 4), compression="gzip"
+        )
+    with pytest.raises(ConfigError, match="its arrays claim 17,592,186,044,.* bytes, more than"):
+        read_expert("minari:cartpole/made-v0")
+    with h5py.File(file, "r+") as content:
+        del content["episode_1/observations"]
+        content["episode_1/observations"] = h5py.ExternalLink("other.hdf5", "/secret")
+    with pytest.raises(ConfigError, match="its observations is in another file"):
+        read_expert("minari:cartpole/made-v0")
+    file.write_bytes(b"no HDF5")
     with pytest.raises(ConfigError, match="is no Minari data set that can be read"):
         read_expert(str(tmp_path / "cartpole" / "made-v0"))
     with pytest.raises(ConfigError, match="is a folder without data/main_data.hdf5"):
