@@ -51,11 +51,11 @@ AGENTS = {
     "clipped": {"env": "probe:match", "clip_observations": True, "observation_clip": 0.5},
     "split": {"env": "CartPole-v1", "network": "split", "split_start": 1, "shared_torso": False},
     "heads": {
-        "env": "CartPole-v1",
+        "env": "probe:beacon",
         "shared_layers": 1,
         "hidden_sizes": (8, 8),
         "shared_torso": False,
-        "auxiliary_heads": ("a:regression@policy.1", "b:classes:3@shared"),
+        "auxiliary_heads": ("distance:regression@policy.1", "side:classes:2@shared"),
     },
     "parted": {"env": "CartPole-v1", "shared_layers": 1, "hidden_sizes": (8, 8)},
     "box": {"env": "probe:box", "normalize_observations": True, "normalize_values": True},
