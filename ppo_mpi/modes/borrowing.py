@@ -24,6 +24,7 @@ _FIRST = r"((left|right|vector_torso)\.)?layers\.0\."
 _SEES_VECTORS = re.compile(rf"trunk\.{_FIRST}|(value_)?torso\.{_FIRST}")
 _SEES_BEHIND_TRUNK = re.compile(rf"trunk\.{_FIRST}")
 OBSERVATION = ("observation/mean", "observation/variance", "observation/count")
+_SCALE = ("mean", "variance", "count")
 LEAST_COUNT = 1.0
 """Observations behind statistics that were ever used; they begin with a part of one."""
 
@@ -80,7 +81,7 @@ def loan_of(
         config: of the run that borrows.
 
     Raises:
-        CheckpointError: a tensor of the lender is not finite.
+        CheckpointError: a tensor of the lender is not finite, or statistics are missing.
         ConfigError: what is asked for is not there or has another shape; nothing fits; or the two
             runs differ in what goes into or comes out of the layers.
     """
@@ -102,7 +103,7 @@ def loan_of(
         )
     taken = [name for name in wanted if not reasons[name]]
     for name in taken:
-        if not bool(torch.isfinite(lent[name]).all()):
+        if not _is_finite(lent[name]):
             raise CheckpointError(f"{whose} has {name} with a NaN or an infinity in it")
     sees = _SEES_VECTORS if model.trunk is None else _SEES_BEHIND_TRUNK
     observations = any(sees.match(name) for name in taken) and _agree(
@@ -113,7 +114,21 @@ def loan_of(
         f"{whose}, whose value_head is borrowed,", "normalize_values", "borrow_layers without "
         "value_head", "value_scale.mean" in lent, model.value_scale is not None,
     )  # fmt: skip
+    statistics: dict[str, Tensor | None] = {}
+    if observations:
+        found = checkpoint.tensors.get("normalizers", {})
+        statistics |= {name: found.get(name) for name in OBSERVATION}
+    if value_scale:
+        statistics |= {f"value_scale.{name}": lent.get(f"value_scale.{name}") for name in _SCALE}
+    for name, tensor in statistics.items():
+        is_number = name.startswith("value_scale") or name == OBSERVATION[2]
+        if tensor is None or (is_number and tensor.numel() != 1) or not _is_finite(tensor):
+            raise CheckpointError(f"{whose} has no {name} that could be borrowed")
     return Loan(tuple(taken), observations, value_scale, tuple(wrong))
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def _misfit(own: Tensor, lent: Tensor | None) -> str:
@@ -131,7 +146,7 @@ def _shape(tensor: Tensor) -> str:
 
 def _normalizes(checkpoint: Checkpoint) -> bool:
     count = checkpoint.tensors.get("normalizers", {}).get(OBSERVATION[2])
-    return count is not None and float(count) >= LEAST_COUNT
+    return count is not None and count.numel() == 1 and float(count) >= LEAST_COUNT
 
 
 def _agree(whose: str, setting: str, other: str, lender: bool, own: bool) -> bool:
