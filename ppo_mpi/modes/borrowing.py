@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from ppo_mpi.networks.freezing import layer_of, layers_in, named_by
 from ppo_mpi.snapshot import load_moments
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.durable import on_root
+from ppo_mpi.storage.stored_config import stored_config
 
 _FIRST = r"((left|right|vector_torso)\.)?layers\.0\."
 _SEES_VECTORS = re.compile(rf"trunk\.{_FIRST}|(value_)?torso\.{_FIRST}")
@@ -89,6 +90,7 @@ def loan_of(
     own = dict(model.named_parameters())
     wanted = named_by(words, list(own), "borrow_layers") if words else list(own)
     reasons = {name: _misfit(own[name], lent.get(name)) for name in wanted}
+    reasons |= {n: "of another truth there" for n in _of_other_truths(model, wanted, checkpoint)}
     if not words:  # a bias is of no use without its weight
         misfits = {layer_of(name) for name, reason in reasons.items() if reason}
         wanted = [name for name in wanted if reasons[name] or layer_of(name) not in misfits]
@@ -138,6 +140,22 @@ def _misfit(own: Tensor, lent: Tensor | None) -> str:
     if lent.shape != own.shape:
         return f"{_shape(lent)} there, {_shape(own)} here"
     return "" if lent.dtype == own.dtype else f"{lent.dtype} there, {own.dtype} here"
+
+
+def _of_other_truths(model: ActorCritic, names: Sequence[str], checkpoint: Checkpoint) -> list[str]:
+    """Return the parameters of heads in whose place the lender has one of another truth."""
+    lent = checkpoint.tensors.get("model", {})
+    shared = [n for n in names if n.startswith("auxiliary_heads.") and n in lent]
+    if not shared:
+        return []
+    theirs = stored_config(checkpoint).auxiliary.heads
+    heads = zip(theirs, model.heads, strict=False)
+    same = {
+        f"auxiliary_heads.{i}"
+        for i, (head, own) in enumerate(heads)
+        if (head.name, head.is_classes) == (own.name, own.is_classes)
+    }
+    return [name for name in shared if layer_of(name) not in same]
 
 
 def _shape(tensor: Tensor) -> str:

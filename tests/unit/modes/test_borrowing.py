@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppo_mpi.build import make_model
-from ppo_mpi.config import TrainConfig, with_values
+from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.modes.borrowing import Loan, loan_of
 from ppo_mpi.storage.checkpoint import Checkpoint
@@ -63,3 +63,19 @@ NAN, THREE = torch.tensor(float("nan")), torch.zeros(3)
 def test_statistics_that_are_none_are_refused(file: str, name: str, tensor: Tensor | None):
     with pytest.raises(CheckpointError, match=f"lender has no {name}"):
         borrowed(file, name, tensor)
+
+
+@pytest.mark.parametrize(("name", "is_taken"), [("distance", True), ("side", False)])
+def test_a_head_is_not_borrowed_for_another_truth(name: str, is_taken: bool):
+    def config_of(head: str) -> TrainConfig:
+        heads = {"auxiliary_heads": (f"{head}:regression",)}
+        return with_values(TrainConfig(), {"env": "probe:beacon", "hidden_sizes": (8,)} | heads)
+
+    lender, own = config_of("distance"), config_of(name)
+    envs = make_envs(own, range(1), 0, "shape")
+    model = make_model(own, envs, torch.device("cpu"))
+    state = {"config": flatten(lender)}
+    checkpoint = Checkpoint(Path("lender"), {"model": dict(model.state_dict())}, {}, state)
+    loan = loan_of(model, checkpoint, (), own)
+    assert ("auxiliary_heads.0.weight" in loan.parameters) == is_taken
+    assert any("of another truth" in left for left in loan.left_out) != is_taken
