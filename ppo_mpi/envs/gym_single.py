@@ -5,6 +5,7 @@ Axes: B environments; F features; K columns of an action; H, W, C image.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ class SingleEnv:
             the observation, and what else is known: ``level``, where there are levels.
 
         Raises:
-            ConfigError: an option is unknown, or there are no levels.
+            ConfigError: an option is unknown, or no level, or there are no levels.
         """
         level = self._level_in(options or {})
         if seed is not None:
@@ -89,10 +90,11 @@ class SingleEnv:
 
         Raises:
             RuntimeError: no episode is running.
+            ValueError: the action is none of the space; numbers may be beyond its bounds.
         """
         if not self._running:
             raise RuntimeError("no episode is running; call reset() before step()")
-        result = self._envs.step(self._spaces.taken([action]))
+        result = self._envs.step(self._spaces.checked(action, may_exceed=True)[None])
         terminated, truncated = bool(result.terminated[0]), bool(result.truncated[0])
         info = self._info(result.levels)
         obs = result.obs[0]
@@ -125,7 +127,14 @@ class SingleEnv:
                 f"reset(options={dict(options)}): there is one option, level, for environments "
                 "that have levels (Procgen); leave the others out"
             )
-        return int(options["level"]) if options else None
+        if not options:
+            return None
+        try:
+            return operator.index(options["level"])
+        except TypeError as error:
+            raise ConfigError(
+                f"reset(options={dict(options)}): a level is a whole number, such as 7"
+            ) from error
 
 
 def last_observation(result: StepResult, slot: int, before: np.ndarray) -> np.ndarray:

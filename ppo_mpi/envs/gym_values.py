@@ -101,18 +101,24 @@ class Spaces:
         rows = np.stack(columns).astype(spec.dtype)
         return rows if spec.action_shape else rows[:, 0]
 
-    def checked(self, action: Any) -> np.ndarray:
+    def checked(self, action: Any, may_exceed: bool = False) -> np.ndarray:
         """Return an action, [] or [K], as ``VecEnvs`` take it.
+
+        Args:
+            action: a value of the space.
+            may_exceed: whether numbers may be beyond their bounds, which suites see to.
 
         Raises:
             ValueError: it is none of the space.
         """
-        space, own = self.actions, action
-        if hasattr(space, "low"):  # numbers of another kind stand for its own
-            own = np.asarray(action, space.dtype)
-        if not space.contains(own):
-            raise ValueError(f"the action {action!r} is none of {space}")
-        return np.asarray(self.taken([own])[0])
+        try:
+            found = list(leaves(self.actions, action))
+            fits = all(_is_of(leaf, own, may_exceed) for _, leaf, own in found)
+        except (KeyError, IndexError, TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(f"the action {action!r} is none of {self.actions}")
+        return np.asarray(self.taken([action])[0])
 
     def actions_of(self, rows: np.ndarray) -> list[Any]:
         """Return the actions [B] or [B, K] as values of the space, within its bounds."""
@@ -198,6 +204,16 @@ def _leaf_number(leaf: Any, value: np.ndarray) -> int | None:
     if value.shape == leaf.shape:
         return -1
     return len(value) if value.ndim and value.shape[1:] == leaf.shape else None
+
+
+def _is_of(leaf: Any, action: Any, may_exceed: bool) -> bool:
+    """Return whether an action is of a space without others inside; ``Spaces.checked``."""
+    if not hasattr(leaf, "low"):
+        return bool(leaf.contains(action))
+    own = np.asarray(action, leaf.dtype)  # numbers of another kind stand for its own
+    if may_exceed:
+        return bool(own.shape == leaf.shape and np.isfinite(own).all())
+    return bool(leaf.contains(own))
 
 
 def _described(obs: Any) -> str:

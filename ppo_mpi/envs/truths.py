@@ -61,15 +61,18 @@ class Told:
         """Return a step's bonus reward; 0 where there is none.
 
         Raises:
-            ConfigError: it is no number.
+            ConfigError: it is no finite number.
         """
         try:
-            return float(info.get(BONUS, 0.0))
-        except (TypeError, ValueError) as error:
+            bonus = float(info.get(BONUS, 0.0))
+        except (TypeError, ValueError):
+            bonus = math.nan
+        if not math.isfinite(bonus):
             raise ConfigError(
-                f'{env} gave info["{BONUS}"]={info[BONUS]!r}, which is no number; mend it, or use '
-                "bonus_rewards=false"
-            ) from error
+                f'{env} gave info["{BONUS}"]={info[BONUS]!r}, which is no finite number; mend it, '
+                "or use bonus_rewards=false"
+            )
+        return bonus
 
     def _by_name(self, told: Any, env: str) -> dict[str, Any]:
         is_list = isinstance(told, (list, tuple, np.ndarray))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,11 +19,13 @@ from ppo_mpi.networks.freezing import layer_of, layers_in, named_by
 from ppo_mpi.snapshot import load_moments
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.durable import on_root
+from ppo_mpi.storage.stored_config import stored_config
 
 _FIRST = r"((left|right|vector_torso)\.)?layers\.0\."
 _SEES_VECTORS = re.compile(rf"trunk\.{_FIRST}|(value_)?torso\.{_FIRST}")
 _SEES_BEHIND_TRUNK = re.compile(rf"trunk\.{_FIRST}")
 OBSERVATION = ("observation/mean", "observation/variance", "observation/count")
+_SCALE = ("mean", "variance", "count")
 LEAST_COUNT = 1.0
 """Observations behind statistics that were ever used; they begin with a part of one."""
 
@@ -80,7 +82,7 @@ def loan_of(
         config: of the run that borrows.
 
     Raises:
-        CheckpointError: a tensor of the lender is not finite.
+        CheckpointError: a tensor of the lender is not finite, or statistics are missing.
         ConfigError: what is asked for is not there or has another shape; nothing fits; or the two
             runs differ in what goes into or comes out of the layers.
     """
@@ -88,6 +90,7 @@ def loan_of(
     own = dict(model.named_parameters())
     wanted = named_by(words, list(own), "borrow_layers") if words else list(own)
     reasons = {name: _misfit(own[name], lent.get(name)) for name in wanted}
+    reasons |= {n: "of another truth there" for n in _of_other_truths(model, wanted, checkpoint)}
     if not words:  # a bias is of no use without its weight
         misfits = {layer_of(name) for name, reason in reasons.items() if reason}
         wanted = [name for name in wanted if reasons[name] or layer_of(name) not in misfits]
@@ -102,7 +105,7 @@ def loan_of(
         )
     taken = [name for name in wanted if not reasons[name]]
     for name in taken:
-        if not bool(torch.isfinite(lent[name]).all()):
+        if not _is_finite(lent[name]):
             raise CheckpointError(f"{whose} has {name} with a NaN or an infinity in it")
     sees = _SEES_VECTORS if model.trunk is None else _SEES_BEHIND_TRUNK
     observations = any(sees.match(name) for name in taken) and _agree(
@@ -113,7 +116,21 @@ def loan_of(
         f"{whose}, whose value_head is borrowed,", "normalize_values", "borrow_layers without "
         "value_head", "value_scale.mean" in lent, model.value_scale is not None,
     )  # fmt: skip
+    statistics: dict[str, Tensor | None] = {}
+    if observations:
+        found = checkpoint.tensors.get("normalizers", {})
+        statistics |= {name: found.get(name) for name in OBSERVATION}
+    if value_scale:
+        statistics |= {f"value_scale.{name}": lent.get(f"value_scale.{name}") for name in _SCALE}
+    for name, tensor in statistics.items():
+        is_number = name.startswith("value_scale") or name == OBSERVATION[2]
+        if tensor is None or (is_number and tensor.numel() != 1) or not _is_finite(tensor):
+            raise CheckpointError(f"{whose} has no {name} that could be borrowed")
     return Loan(tuple(taken), observations, value_scale, tuple(wrong))
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def _misfit(own: Tensor, lent: Tensor | None) -> str:
@@ -125,13 +142,29 @@ def _misfit(own: Tensor, lent: Tensor | None) -> str:
     return "" if lent.dtype == own.dtype else f"{lent.dtype} there, {own.dtype} here"
 
 
+def _of_other_truths(model: ActorCritic, names: Sequence[str], checkpoint: Checkpoint) -> list[str]:
+    """Return the parameters of heads in whose place the lender has one of another truth."""
+    lent = checkpoint.tensors.get("model", {})
+    shared = [n for n in names if n.startswith("auxiliary_heads.") and n in lent]
+    if not shared:
+        return []
+    theirs = stored_config(checkpoint).auxiliary.heads
+    heads = zip(theirs, model.heads, strict=False)
+    same = {
+        f"auxiliary_heads.{i}"
+        for i, (head, own) in enumerate(heads)
+        if (head.name, head.is_classes) == (own.name, own.is_classes)
+    }
+    return [name for name in shared if layer_of(name) not in same]
+
+
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "one number"
 
 
 def _normalizes(checkpoint: Checkpoint) -> bool:
     count = checkpoint.tensors.get("normalizers", {}).get(OBSERVATION[2])
-    return count is not None and float(count) >= LEAST_COUNT
+    return count is not None and count.numel() == 1 and float(count) >= LEAST_COUNT
 
 
 def _agree(whose: str, setting: str, other: str, lender: bool, own: bool) -> bool:

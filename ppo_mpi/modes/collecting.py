@@ -49,7 +49,7 @@ def collect(
     seed: int = 1_000_003,
     callback: Callback | None = None,
     forced: Forced | None = None,
-    activations: bool | Sequence[str] = False,
+    activations: bool | str | Sequence[str] = False,
 ) -> Steps:
     """Play and return every step, on one process, one episode after the other.
 
@@ -77,7 +77,8 @@ def collect(
         )
     layers: tuple[str, ...] | None = None
     if activations:
-        layers = () if activations is True else tuple(activations)
+        named = (activations,) if isinstance(activations, str) else activations
+        layers = () if named is True else tuple(named)
         check_layers(agent, layers)
     metadata: dict[str, Any] = {
         "run": agent.run_name,

@@ -31,6 +31,12 @@ from ppo_mpi.modes.intervals import standard_error
 from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.storage.durable import write_atomically
 
+FIGURES = (
+    "mean_return", "standard_error", "interval_95", "median_return", "min_return", "max_return",
+    "mean_length", "normalized_score",
+)  # fmt: skip
+"""Of a set of levels, beside the number of episodes."""
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -47,7 +53,9 @@ class EvaluationResult:
         return np.array([e.episode_return for e in self.episodes])
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures, for the table and for JSON."""
+        """Return the figures, for the table and for JSON; None for those of no episode."""
+        if not self.episodes:
+            return {"episodes": 0} | dict.fromkeys(FIGURES)
         returns = self.returns
         lengths = np.array([e.length for e in self.episodes])
         error, interval = standard_error(returns)

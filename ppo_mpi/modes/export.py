@@ -30,6 +30,7 @@ from ppo_mpi.modes.export_formats import (
     write_policy,
 )
 from ppo_mpi.modes.exported_policy import ExportedPolicy, as_inputs, deviations
+from ppo_mpi.networks.distributions import draw_noise
 from ppo_mpi.settings.export import SUFFIXES, ExportConfig
 from ppo_mpi.storage.video import free_path
 
@@ -180,12 +181,13 @@ def verify(agent: Agent, file_format: str, path: Path) -> tuple[dict[str, float]
             found = run([*inputs, *memory_input(agent, memory[kept])])
             for name, own in wanted.items():
                 gap = np.abs(found[name] - own) / np.maximum(np.abs(own), 1.0)
+                gap = np.nan_to_num(gap, nan=np.inf)  # no comparison finds a NaN too large
                 if name == "action" and own.dtype.kind == "i":
                     differing += count_other(agent, wanted, found)
                     continue
                 largest[name] = max(largest.get(name, 0.0), float(gap.max(initial=0.0)))
             num += len(obs[kept])
-            noise = np.random.default_rng(step).random((PLACES, agent.model.action_spec.noise_size))
+            noise = draw_noise(np.random.default_rng(step), PLACES, agent.model.action_spec)
             acted = agent.act(obs, noise, memory)
             result = envs.step(acted.actions)
             obs, memory = result.obs, acted.memory

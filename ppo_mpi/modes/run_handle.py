@@ -10,9 +10,12 @@ from typing import Any
 from ppo_mpi.agent import Agent, load_agent
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
+from ppo_mpi.errors import FailedEnvironmentError
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.evaluation_report import EvaluationResult
-from ppo_mpi.modes.steps import Callback, Watcher
+from ppo_mpi.modes.steps import Callback, Step, Watcher
+from ppo_mpi.settings.checks import at_least
+from ppo_mpi.settings.level_sets import check_levels
 from ppo_mpi.storage.checkpoint import load_newest
 from ppo_mpi.storage.run_folder import PROGRESS, checkpoints_of
 from ppo_mpi.storage.stored_config import stored_config
@@ -90,9 +93,28 @@ def evaluate_alone(
             has the episodes that were over by then.
         num_envs: environments stepped at once, which changes the speed and the order in which
             steps are seen; 0 = 32, or 1 with a callback: one episode after the other.
+
+    Raises:
+        ConfigError: a value is out of its range.
+        FailedEnvironmentError: an environment raised in every episode.
     """
+    at_least(1, episodes=episodes)
+    at_least(0, seed=seed, num_envs=num_envs)
+    check_levels(levels, allow_both=False)
     places = num_envs or (1 if callback else NUM_ENVS)
-    watcher = Watcher(callback) if callback else None
-    return evaluate_agent(
-        agent, levels, episodes, seed, greedy, places, Communicator(), watcher
-    )  # collective
+    has_seen_enough = False
+
+    def look(step: Step) -> bool:
+        nonlocal has_seen_enough
+        has_seen_enough |= callback is not None and callback(step) is True
+        return has_seen_enough
+
+    watcher = Watcher(look) if callback else None
+    try:
+        return evaluate_agent(
+            agent, levels, episodes, seed, greedy, places, Communicator(), watcher
+        )  # collective
+    except FailedEnvironmentError:
+        if not has_seen_enough:
+            raise
+        return EvaluationResult(levels, [], None)  # no episode was over

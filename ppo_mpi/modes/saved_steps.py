@@ -6,6 +6,8 @@ Axes: N steps; E episodes.
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.modes.step_store import StepStore
+from ppo_mpi.modes.step_store import FINALS, KNOWN, StepStore
 
 TABLE = ("starts", "lengths", "numbers", "levels", "returns", "sets", "games")
 """What is told of each episode, as ``episode_starts`` and so on."""
@@ -27,7 +29,8 @@ class Steps:
     arrays: Mapping[str, np.ndarray]
     """By name: ``observations``, ``actions``, ``rewards``, ``values``, ``terminated``,
     ``truncated``, ``episodes`` and ``steps`` [N, ...]; ``probabilities``, ``memories`` and
-    ``activations/<layer>`` where there are any; ``episode_starts`` and all of ``TABLE`` [E]."""
+    ``activations/<layer>`` where there are any; ``final_observations``, ``final_known``,
+    ``episode_starts`` and all of ``TABLE`` [E]."""
     metadata: Mapping[str, Any]
     """Run, checkpoint, environment and settings."""
 
@@ -47,14 +50,15 @@ class Steps:
     def episode(self, index: int) -> dict[str, np.ndarray]:
         """Return the arrays of one episode, by its place in the file, as views; -1 is the last.
 
-        What is told of the whole episode stands in arrays without axes: ``episode_levels`` etc.
+        What is told of the whole episode stands without its axis: ``episode_levels`` etc., and
+        ``final_observations``.
 
         Raises:
             IndexError: there is no such episode.
         """
         start = int(self.arrays["episode_starts"][index])
         rows = slice(start, start + int(self.arrays["episode_lengths"][index]))
-        about = {f"episode_{name}" for name in TABLE}
+        about = {FINALS, KNOWN, *(f"episode_{name}" for name in TABLE)}
         return {
             name: own[index] if name in about else own[rows] for name, own in self.arrays.items()
         }
@@ -71,10 +75,15 @@ def load_steps(path: str | Path) -> Steps:
         ConfigError: it is no such file.
     """
     try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
+        place = Path(path).expanduser()
+        zipfile.ZipFile(place).close()  # np.load would take a single array as well
+        with np.load(place, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         metadata = json.loads(str(arrays.pop("metadata")))
-    except (OSError, ValueError, KeyError) as error:
+        missing = {"episodes", *(f"episode_{name}" for name in TABLE)} - set(arrays)
+        if missing:
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(
             f"{path} holds no saved steps ({error}); use a file of evaluate --save-steps"
         ) from error
@@ -126,4 +135,4 @@ def steps_in(
         [str(metadata["levels"])] * len(lengths),
         [game] * len(lengths),
     )
-    return Steps(arrays | table, metadata)
+    return Steps(arrays | store.finals(lengths) | table, metadata)

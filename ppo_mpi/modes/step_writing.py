@@ -21,7 +21,7 @@ import numpy as np
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.modes.saved_steps import episode_table
-from ppo_mpi.modes.step_store import StepStore
+from ppo_mpi.modes.step_store import FINALS, KNOWN, OBSERVATIONS, StepStore
 from ppo_mpi.storage.durable import HALF_WRITTEN, explained
 
 PIECE_BYTES = 2**23
@@ -68,8 +68,11 @@ def write_steps(
             file = cleanup.enter_context(_new_archive(path))
         for name, (shape, dtype) in kinds.items():
             _write_array(file, name, sets, shape, np.dtype(dtype), comm)  # collective
+        shape, dtype = kinds[OBSERVATIONS]
+        known = _write_finals(file, sets, shape, np.dtype(dtype), comm)  # collective
         if file is None:
             return
+        _write_small(file, KNOWN, np.array(known, bool))
         for name, array in _table(sets).items():
             _write_small(file, name, array)
         _write_small(file, "metadata", np.array(json.dumps(metadata, sort_keys=True)))
@@ -99,6 +102,39 @@ def _write_array(
             for pieces in zip(*found, strict=True):
                 (piece,) = [part for part in pieces if part is not None]
                 member.write(np.ascontiguousarray(piece, dtype).tobytes())
+
+
+def _write_finals(
+    file: zipfile.ZipFile | None,
+    sets: Sequence[StepSet],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    comm: Communicator,
+) -> list[bool]:
+    """Write what E episodes ended in, zeros where that is not known. Collective.
+
+    Returns:
+        on rank 0, of which it is known.
+    """
+    every = [(own.store, episode.episode) for own in sets for episode in own.episodes]
+    most = max(1, PIECE_BYTES // max(1, math.prod(shape) * dtype.itemsize))
+    known: list[bool] = []
+    with contextlib.ExitStack() as cleanup:
+        member = None
+        if file is not None:
+            member = cleanup.enter_context(file.open(_member(FINALS), "w", force_zip64=True))
+            _write_header(member, (len(every), *shape), dtype)
+        for start in range(0, len(every), most):
+            own = [store.final(episode) for store, episode in every[start : start + most]]
+            found = comm.gather_objects(own)  # collective
+            if member is None or found is None:
+                continue
+            for parts in zip(*found, strict=True):
+                final = next((part for part in parts if part is not None), None)
+                known.append(final is not None)
+                final = np.zeros(shape, dtype) if final is None else final
+                member.write(np.ascontiguousarray(final, dtype).tobytes())
+    return known
 
 
 def _messages(sets: Sequence[StepSet], most: int) -> Iterator[list[tuple[int, int, int, int]]]:

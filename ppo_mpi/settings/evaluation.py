@@ -51,8 +51,8 @@ class EvaluateConfig:
     level_table: str = ""
     """File for a row of each level, CSV or JSON lines (.jsonl); empty writes none."""
     save_steps: str = ""
-    """File .npz for every step: observations, actions, rewards, values, memories and ends; empty
-    writes none."""
+    """File .npz for every step: observations, actions, rewards, values, memories and ends, and
+    what each episode ended in; empty writes none."""
     activations: bool = False
     """Whether what the network's layers gave stands in that file as well."""
     activation_layers: tuple[str, ...] = ()

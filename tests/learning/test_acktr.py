@@ -23,7 +23,7 @@ def learn(task: str, seed: int, comm: Communicator, folder: Path) -> Agent:
         "kl_clip": 3e-3, "total_timesteps": 51_200,
         "seed": seed, "checkpoint_dir": str(folder), "display": "off", "run": "r",
     }  # fmt: skip
-    assert api.train(f"probe:{task}", comm=comm, **settings) == 0
+    assert api.train(f"probe:{task}", comm=comm, **settings).status == 0
     return api.load_agent("r", checkpoint_dir=str(folder))
 
 

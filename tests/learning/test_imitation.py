@@ -39,7 +39,8 @@ def probabilities(comm: Communicator, folder: Path, **settings: Any) -> torch.Te
         write_contrary_expert(folder / "e.npz")
     comm.barrier()  # collective
     settings = SETTINGS | {"checkpoint_dir": str(folder), **settings}
-    assert api.train("probe:match", comm=comm, expert_data=str(folder / "e.npz"), **settings) == 0
+    settings |= {"expert_data": str(folder / "e.npz")}
+    assert api.train("probe:match", comm=comm, **settings).status == 0
     agent = api.load_agent("r", checkpoint_dir=str(folder))
     with torch.no_grad():
         distribution, _ = agent.model(torch.eye(3))

@@ -27,7 +27,7 @@ SMALL = {
 def train(comm: Communicator, folder: Path, run: str, timesteps: int, **settings: Any) -> Path:
     values = {**SMALL, "checkpoint_dir": str(folder), "run": run, "total_timesteps": timesteps}
     env = settings.pop("env", "probe:beacon")
-    assert api.train(env, comm=comm, **values | settings) == 0
+    assert api.train(env, comm=comm, **values | settings).status == 0
     return folder / run
 
 

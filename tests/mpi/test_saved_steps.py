@@ -29,6 +29,8 @@ def test_the_number_of_ranks_changes_no_step(tmp_path: Path):
     steps = load_steps(tmp_path / "steps.npz")
     assert steps.num_episodes == 7
     assert steps["memories"].any()
+    assert steps["final_observations"].shape == (7, *steps["observations"].shape[1:])
+    assert steps["final_known"].all()
     assert steps["activations/policy.memory"].shape == (len(steps), 8)
     assert evaluate(2, tmp_path, 7) == alone
     # Of three ranks one has nothing to play.

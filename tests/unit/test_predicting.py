@@ -93,6 +93,25 @@ def test_a_step_behind_the_end_of_an_episode_is_refused():
         env.step(0)
 
 
+@pytest.mark.parametrize("action", [2, -1, 0.5, None, "a", [0, 1]])
+def test_an_action_that_is_none_is_refused(action: Any):
+    env = make_agent("CartPole-v1").make_env()
+    env.reset()
+    with pytest.raises(ValueError, match="is none of Discrete"):
+        env.step(action)
+    env.step(1)
+
+
+def test_numbers_beyond_their_bounds_are_for_the_environment_to_clip():
+    env = make_agent("probe:box").make_env()
+    env.reset()
+    high = env.action_space.high
+    env.step(2 * high)
+    for wrong in (high[:-1], np.full_like(high, np.nan), "a"):
+        with pytest.raises(ValueError, match="is none of Box"):
+            env.step(wrong)
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_batch_gets_what_each_of_it_gets(deterministic: bool):
     agent = make_agent("probe:memory", recurrent="gru", recurrent_size=8)
@@ -203,5 +222,7 @@ def test_actions_go_back_and_forth(nested_agent: Agent):
     rows = nested_agent.spaces.taken(sampled)
     for action, found in zip(sampled, nested_agent.spaces.actions_of(rows), strict=True):
         np.testing.assert_allclose(found["arm"], action["arm"], rtol=1e-6)
+        of_other_kind = action | {"arm": action["arm"].astype(np.float64)}
+        assert nested_agent.spaces.checked(of_other_kind).shape == rows[0].shape
         assert found["eye"][0] == action["eye"][0]
         assert found["eye"][1].tolist() == action["eye"][1].tolist()

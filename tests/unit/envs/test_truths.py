@@ -52,6 +52,12 @@ def test_truths_that_cannot_be_are_refused(told: Any, message: str):
         TOLD.truths({"auxiliary": told}, "x")
 
 
+@pytest.mark.parametrize("bonus", [float("nan"), float("inf"), "-inf"])
+def test_a_bonus_is_finite(bonus: Any):
+    with pytest.raises(ConfigError, match=r'info\["bonus_reward"\].*no finite number'):
+        Told(bonus=True).bonus_of({"bonus_reward": bonus}, "room")
+
+
 def test_a_bonus_is_a_number():
     assert TOLD.bonus_of({"bonus_reward": np.float32(0.5)}, "x") == 0.5
     assert TOLD.bonus_of({}, "x") == 0

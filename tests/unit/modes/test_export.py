@@ -50,6 +50,13 @@ AGENTS = {
     "mlp": {"env": "CartPole-v1", "normalize_observations": True, "observation_clip": 2.0},
     "clipped": {"env": "probe:match", "clip_observations": True, "observation_clip": 0.5},
     "split": {"env": "CartPole-v1", "network": "split", "split_start": 1, "shared_torso": False},
+    "heads": {
+        "env": "probe:beacon",
+        "shared_layers": 1,
+        "hidden_sizes": (8, 8),
+        "shared_torso": False,
+        "auxiliary_heads": ("distance:regression@policy.1", "side:classes:2@shared"),
+    },
     "parted": {"env": "CartPole-v1", "shared_layers": 1, "hidden_sizes": (8, 8)},
     "box": {"env": "probe:box", "normalize_observations": True, "normalize_values": True},
     "squashed": {"env": "probe:tuple", "box_actions": "squash", "std_function": "softplus"},
@@ -94,6 +101,17 @@ def test_a_file_that_does_something_else_is_found_out(tmp_path: Path):
     largest, differing, _ = verify(agent, "torchscript", tmp_path / "p")
     assert differing > 100
     assert largest["policy_outputs"] > 0.5
+
+
+def test_a_file_that_gives_no_numbers_is_found_out(tmp_path: Path):
+    agent = make_agent(**AGENTS["mlp"])
+    good = agent.model.value_head.bias.detach().clone()
+    with torch.no_grad():
+        agent.model.value_head.bias.fill_(math.nan)
+        export(agent, "torchscript", tmp_path / "p")
+        agent.model.value_head.bias.copy_(good)
+    largest, _, _ = verify(agent, "torchscript", tmp_path / "p")
+    assert largest["value"] == math.inf
 
 
 READER = """

@@ -71,6 +71,21 @@ def test_a_callback_changes_nothing_and_ends_it_when_it_has_seen_enough():
     assert evaluate_alone(agent, 6, seed=5, callback=lambda step: False).episodes == wanted
     stopped = evaluate_alone(agent, 6, seed=5, callback=lambda step: step.episode == 2)
     assert stopped.episodes == wanted[:2]
+    none = evaluate_alone(agent, 6, callback=lambda step: True)
+    assert none.episodes == []
+    assert none.summary()["episodes"] == 0
+    assert set(none.summary()) == set(stopped.summary())
+
+
+def test_an_evaluation_that_cannot_be_is_refused():
+    for wrong, message in (
+        ({"episodes": 0}, "episodes=0 is too small"),
+        ({"num_envs": -1}, "num_envs=-1 is too small"),
+        ({"seed": -1}, "seed=-1 is too small"),
+        ({"levels": "both"}, "levels='both'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            evaluate_alone(make_agent(), **wrong)
 
 
 def test_collected_steps_are_those_of_the_evaluation():
@@ -143,6 +158,7 @@ def test_activations_are_what_the_layers_gave_for_each_step():
         torch.from_numpy(own["activations/policy"]),
     )
     assert own["activations/value"].tolist() == own["values"].tolist()
+    assert "activations/policy" in collect(agent, timesteps=1, activations="policy").arrays
     few = collect(agent, timesteps=2, activations=["polic?", "shared.1"])
     assert sorted(n for n in few.arrays if n.startswith("activations/")) == [
         "activations/policy", "activations/shared.1",
@@ -183,6 +199,27 @@ def test_a_file_holds_what_was_collected_however_it_was_played(
             np.lib.format.read_array(io.BytesIO(file.read(name)), allow_pickle=False)
 
 
+@pytest.mark.parametrize("env", ["probe:match", "probe:terminal", "CartPole-v1"])
+def test_what_an_episode_ended_in_is_kept_where_it_is_known(env: str, tmp_path: Path):
+    agent, finals = make_agent(env), []
+
+    def note(step: Step) -> None:
+        if step.done:
+            finals.append(step.final_observation)
+
+    evaluate_alone(agent, 5, seed=5, callback=note)
+    save(tmp_path / "a.npz", agent, 4)
+    for steps in (load_steps(tmp_path / "a.npz"), collect(agent, 5, seed=5)):
+        assert steps["final_known"].tolist() == [final is not None for final in finals]
+        assert steps["final_observations"].dtype == steps["observations"].dtype
+        for final, episode in zip(finals, steps, strict=True):
+            assert episode["final_known"] == (final is not None)
+            wanted = np.zeros_like(episode["observations"][0]) if final is None else final
+            np.testing.assert_array_equal(episode["final_observations"], wanted)
+    unfinished = collect(agent, timesteps=1)
+    assert unfinished["final_known"].tolist() == [bool(unfinished["truncated"][0])]
+
+
 def test_an_episode_in_which_the_environment_raised_is_not_saved(tmp_path: Path):
     agent = make_agent(
         "gym:broken_env:Broken-v0", env_kwargs=("how=raise", "step=30"), restart_failed_envs=True
@@ -195,7 +232,15 @@ def test_an_episode_in_which_the_environment_raised_is_not_saved(tmp_path: Path)
 
 def test_what_is_no_file_of_steps_and_what_saves_nothing_is_said(tmp_path: Path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    for name in ("other.npz", "missing.npz"):
+    np.savez(tmp_path / "told.npz", metadata=np.array("{}"))
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "empty.npz").touch()
+    save(tmp_path / "steps.npz", make_agent(), 1, episodes=1)
+    whole = (tmp_path / "steps.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "damaged.npz").write_bytes(whole[:90] + bytes(4) + whole[94:])
+    names = ("other.npz", "told.npz", "array.npy", "empty.npz", "cut.npz", "damaged.npz")
+    for name in (*names, "missing.npz"):
         with pytest.raises(ConfigError, match=f"{name} holds no saved steps"):
             load_steps(tmp_path / name)
     for wrong, message in (
