@@ -84,9 +84,10 @@ def test_a_key_knows_what_shapes_the_result_and_nothing_else(tmp_path):
         "threads": 2,
     }
     assert key_of(with_values(config, same)) == key_of(config)
-    others = ({"seed": 1}, {"total_timesteps": 99_999}, {"learning_rate": 0.5}, {"num_envs": 16})
+    others = ({"seed": 1}, {"total_timesteps": 99_999}, {"learning_rate": 0.5}, {"num_envs": 16},
+              {"log_every": 2}, {"eval_every": 2}, {"eval_episodes": 2})  # fmt: skip
     keys = {key_of(with_values(config, other)) for other in others}
-    assert len(keys | {key_of(config)}) == 5
+    assert len(keys | {key_of(config)}) == 8
 
 
 def test_a_key_knows_the_content_of_files_that_are_named(tmp_path):
