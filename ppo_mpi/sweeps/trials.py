@@ -85,6 +85,8 @@ def make_trial(
     for setting, value in {**search.fixed, **values}.items():
         words += ["--" + setting.replace("_", "-"), *value]
     words += ["--checkpoint-dir", str(folder)]
+    if not {"report", "report_every"} & {*search.fixed, *values}:
+        words += ["--report", "false"]  # of hundreds of runs, and anew at every pause
     first = search.seeds[0]
     try:
         run = plan_run(

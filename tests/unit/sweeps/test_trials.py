@@ -42,6 +42,11 @@ def test_every_run_has_its_settings_its_seed_and_a_folder(tmp_path):
     assert run.seed == run.config.job.seed == 1
     assert run.config.learning.learning_rate == 0.003
     assert run.timesteps == 4096
+    # Nobody reads a page of each run, unless the file asks for it.
+    assert not run.config.reporting.report
+    for line in ("report: true", "report_every: 5"):
+        asked = plan_trials(search_of(more=f"settings: {{{line}}}"), tmp_path)
+        assert asked[0].config.reporting.report
     # A run's words mean its settings, also where they were not read again for each seed.
     assert parse_command(run.words).config == run.config
 
