@@ -132,10 +132,15 @@ def time_shares(columns: Mapping[str, np.ndarray]) -> list[tuple[str, float]]:
     """Return (what, seconds) of all iterations, mean over ranks: where the time went.
 
     Args:
-        columns: of progress.csv. Seconds of communication are a part of collecting and updating,
-            and told apart here.
+        columns: of progress.csv, each row the mean of the iterations since the one before
+            (log_every). Seconds of communication are a part of updating, and told apart here.
     """
-    total = lambda name: float(np.nansum(columns.get(name, np.zeros(0))))  # noqa: E731
+    iterations = np.diff(columns.get("iteration", np.zeros(0)), prepend=0.0)
+
+    def total(name: str) -> float:
+        seconds = columns.get(name)
+        return 0.0 if seconds is None else float(np.nansum(seconds * iterations))
+
     wall = columns.get("wall_seconds", np.zeros(0))
     wall = wall[np.isfinite(wall)]
     collect, update, waiting = (total(f"{n}_seconds") for n in

@@ -11,6 +11,7 @@ from ppo_mpi.cli_sources import merge
 from ppo_mpi.cli_values import Sourced, build_config, config_fields
 from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.registry import default_preset
 from ppo_mpi.reports.run_files import RunFiles, default_settings, plain_text
 
 PROGRAM = "python -m ppo_mpi"
@@ -41,7 +42,7 @@ def origin_of(run: RunFiles) -> Origin:
     named = named_preset(run.sessions[0] if run.sessions else {})
     known = config_fields(TrainConfig)
     env = {"env": Sourced((run.env,), "run")}
-    for preset in dict.fromkeys((named, "")):
+    for preset in filter(None, (named, own_preset(run))):
         try:
             layers = merge(env, "", preset, known, run.env)
             values = flatten(build_config(TrainConfig, layers.values))
@@ -49,6 +50,14 @@ def origin_of(run: RunFiles) -> Origin:
             continue
         return Origin(layers.preset, {name: plain_text(value) for name, value in values.items()})
     return Origin("", default_settings() | {"env": run.env})
+
+
+def own_preset(run: RunFiles) -> str:
+    """Return the preset that ``train`` takes for a run's environment and algorithm; "" if none."""
+    try:
+        return default_preset(run.env, run.settings["algorithm"])
+    except ConfigError:  # of another version
+        return ""
 
 
 def named_preset(session: Mapping[str, Any]) -> str:

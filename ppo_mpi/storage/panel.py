@@ -19,11 +19,14 @@ ROOMY_ROWS = 22
 """From here on there are empty lines between the sections."""
 _LABEL = 9
 _MOST_SPARK = 60
+_ROUNDING = 1e-7
 _LOSSES = (
     ("policy", "policy_loss"),
     ("value", "value_loss"),
     ("entropy", "entropy"),
     ("KL", "approx_kl"),
+    ("predicted KL", "predicted_kl"),
+    ("trust region", "trust_region_scale"),
     ("clipped", "clip_fraction"),
     ("variance explained", "explained_variance"),
     ("gradient", "gradient_norm"),
@@ -80,9 +83,10 @@ def panel(view: View, columns: int, rows: int, is_ascii: bool, has_colors: bool 
         has_colors: whether colors tell the parts of a bar apart, instead of letters.
     """
     room = columns - 1 - 4  # the frame and its margin
-    sections = _sections(view, room, is_ascii, has_colors, most_lines=2)
-    if sum(map(len, sections)) > rows - 2:
-        sections = _sections(view, room, is_ascii, has_colors, most_lines=1)
+    for most_lines in (4, 2, 1):
+        sections = _sections(view, room, is_ascii, has_colors, most_lines)
+        if sum(map(len, sections)) <= rows - 2:
+            break
     lines = _fitted([section for section in sections if section], rows - 2)
     return Panel(
         Group(*lines),
@@ -197,10 +201,12 @@ def _times(view: View, room: int, has_letters: bool, most_lines: int) -> list[Te
 def _losses(view: View, room: int, most_lines: int) -> list[Text]:
     known = {key for _, key in _LOSSES} | {"loss"}
     pairs = [*_LOSSES, *((k[:-5], k) for k in view.row if k.endswith("_loss") and k not in known)]
+    # Of a single step on each rollout the KL is rounding: the policy has not moved yet.
+    hidden = {"approx_kl"} if abs(view.row.get("approx_kl") or 0.0) < _ROUNDING else set()
     words = [
         Text(f"{name} ", style="dim").append(number_text(view.row[key]), style="not dim")
         for name, key in pairs
-        if view.row.get(key) is not None
+        if view.row.get(key) is not None and key not in hidden
     ]
     return _flow("learning", words, room, most_lines) if words else []
 

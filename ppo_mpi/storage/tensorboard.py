@@ -173,6 +173,8 @@ class TensorBoard:
 
 def tag_of(column: str) -> str:
     """Return the curve of a column of progress.csv, with its group in front."""
+    if "/" in column:  # auxiliary/, behind which stand names that a user gave
+        return column
     if "_of_" in column or column.endswith("mean_score"):
         return f"games/{column}"
     if column.endswith(("return", "length", "episodes")):

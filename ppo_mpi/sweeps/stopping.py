@@ -37,9 +37,11 @@ class Stopping:
 
 
 def place(config: TrainConfig, share: float) -> int:
-    """Return the timesteps of a place: whole iterations, at least one."""
-    iterations = max(1, math.ceil(share * config.num_iterations))
-    return iterations * config.learning.rollout_timesteps
+    """Return the timesteps of a place: the first row of progress.csv from that share on."""
+    every = config.job.log_every
+    rows = max(1, math.ceil(share * config.num_iterations / every))
+    # The last iteration has a row, whatever log_every is.
+    return min(rows * every, config.num_iterations) * config.learning.rollout_timesteps
 
 
 def survivors(values: Mapping[int, float | None], factor: int, maximize: bool) -> list[int]:

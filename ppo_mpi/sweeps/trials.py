@@ -20,6 +20,8 @@ from ppo_mpi.sweeps.search_file import Search
 
 BOOKS = "sweep"
 """Folder, beside the runs, of what the search writes down of them."""
+SHOWING = frozenset(("total_timesteps", "log_every", "eval_every", "eval_episodes"))
+"""Settings that may change when a run goes on, and yet shape its columns of progress.csv."""
 LONGEST_NAME = 120
 Status = Literal["finished", "stopped", "failed", "begun", "new"]
 
@@ -83,6 +85,8 @@ def make_trial(
     for setting, value in {**search.fixed, **values}.items():
         words += ["--" + setting.replace("_", "-"), *value]
     words += ["--checkpoint-dir", str(folder)]
+    if not {"report", "report_every"} & {*search.fixed, *values}:
+        words += ["--report", "false"]  # of hundreds of runs, and anew at every pause
     first = search.seeds[0]
     try:
         run = plan_run(
@@ -128,8 +132,8 @@ def plan_trials(search: Search, folder: Path) -> list[Trial]:
 
 
 def shaping_settings(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that what is learned depends on; of files that they name, the content."""
-    ignored = resumable_fields() - {"total_timesteps"}
+    """Return the settings that what a trial shows depends on; of files they name, the content."""
+    ignored = resumable_fields() - SHOWING
     return {k: _content(v) for k, v in flatten(config).items() if k not in ignored}
 
 
@@ -150,7 +154,7 @@ def _content(value: Any) -> Any:
 
 
 def key_of(config: TrainConfig) -> str:
-    """Return a hash of all settings that what is learned depends on."""
+    """Return a hash of all settings that what a trial shows depends on."""
     text = json.dumps(shaping_settings(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

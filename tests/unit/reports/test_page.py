@@ -85,11 +85,15 @@ def test_charts_have_a_series_for_each_run_and_fold_the_unknown_columns(tmp_path
 
 def test_the_time_of_all_iterations_is_told_apart_without_counting_any_twice():
     columns = {
+        "iteration": np.array([1.0, 2.0]),
         "wall_seconds": np.array([5.0, 10.0]), "collect_seconds": np.array([1.0, 2.0]),
         "update_seconds": np.array([2.0, 2.0]), "communication_seconds": np.array([0.5, 0.5]),
     }  # fmt: skip
     shares = dict(time_shares(columns))
     assert list(shares.values()) == [3.0, 3.0, 1.0, 3.0]
+    # Rows of two iterations and, at the run's end, of one hold means over them.
+    rows = columns | {"iteration": np.array([2.0, 3.0])}
+    assert list(dict(time_shares(rows)).values()) == [4.0, 4.5, 1.5, 0.0]
     assert time_shares({}) == []
 
 
@@ -157,6 +161,23 @@ def test_a_runs_differences_are_from_the_preset_that_it_named(tmp_path):
     (_, again), *_ = commands(run, named)
     assert again.startswith("mpirun -np 2 python -m ppo_mpi train gym:CartPole-v1 --preset gym-c")
     assert "--seed 7" in again
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "preset"), [("a2c", "cartpole-a2c"), ("acktr", "cartpole-acktr"),
+                              ("ppg", "cartpole"), ("of another version", "cartpole")],
+)  # fmt: skip
+def test_without_a_named_preset_it_is_the_algorithms_and_the_command_repeats_it(
+    tmp_path, algorithm, preset
+):
+    folder = curve_run(tmp_path / "a", returns(1.0))
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("algorithm: ppo", f"algorithm: {algorithm}"))
+    run = read_run_files(folder)
+    origin = origin_of(run)
+    assert origin.preset == preset
+    (_, again), *_ = commands(run, origin)
+    assert (f"--algorithm {algorithm}" in again or "'of another" in again) == (preset == "cartpole")
 
 
 @pytest.mark.parametrize(

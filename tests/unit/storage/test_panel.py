@@ -85,6 +85,22 @@ def test_a_low_terminal_keeps_what_matters_most():
     assert "memory" in text_of(view, rows=10)
 
 
+def test_losses_of_other_algorithms_and_of_auxiliary_heads_are_shown_where_there_is_room():
+    row = {
+        "policy_loss": 0.125, "value_loss": 0.25, "entropy": 0.5, "approx_kl": 1e-9,
+        "explained_variance": 0.75, "gradient_norm": 2.0, "trust_region_scale": 0.375,
+        "predicted_kl": 0.001, "auxiliary_loss": 7.0, "auxiliary/side_loss": 3.0,
+    }  # fmt: skip
+    view = View("t", 10, 5, 1, 1.0, row=row)
+    for columns in (60, 100):
+        text = text_of(view, columns)
+        for words in ("trust region 0.375", "predicted KL 0.001", "auxiliary 7", "y/side 3"):
+            assert words in text, words
+        assert " KL 1e-09" not in text  # a single step's, which says nothing
+    assert "auxiliary/side" not in text_of(view, 60, rows=9)
+    assert " KL 0.002" in text_of(View("t", 10, 5, row={"approx_kl": 0.002}))
+
+
 def test_a_sparkline_shows_means_of_neighbors():
     assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == BLOCKS
     assert sparkline([0, 2, 7, 7], 2) == "▁█"

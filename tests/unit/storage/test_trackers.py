@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.storage import tracker_process
 from ppo_mpi.storage.logger import Logger
-from ppo_mpi.storage.tensorboard import TensorBoard
+from ppo_mpi.storage.tensorboard import TensorBoard, tag_of
 from ppo_mpi.storage.trackers import Tracking, histogram
 from ppo_mpi.storage.video import VideoWriter
 
@@ -208,6 +208,14 @@ def test_tensorboard_shows_settings_histograms_and_videos(tmp_path):
     about = events.SummaryMetadata("_hparams_/session_start_info")
     for name in SETTINGS:
         assert name.encode() in about.plugin_data.content
+
+
+def test_a_curve_stands_in_its_group_whatever_an_auxiliary_head_is_called():
+    assert tag_of("mean_return") == "episodes/mean_return"
+    assert tag_of("collect_seconds") == "time/collect_seconds"
+    assert tag_of("mean_return_of_maze") == "games/mean_return_of_maze"
+    for head in ("seconds_left", "side_of_door"):
+        assert tag_of(f"auxiliary/{head}_loss") == f"auxiliary/{head}_loss"
 
 
 def test_a_histogram_counts_all_that_is_finite():

@@ -47,3 +47,9 @@ def test_a_trial_ends_below_the_median_of_the_earlier_ones():
 def test_a_place_is_a_whole_number_of_iterations(share, iterations):
     config = parse_command(["train", "probe:match", "--total-timesteps", str(10 * 512 + 3)]).config
     assert place(config, share) == 512 * iterations
+
+
+@pytest.mark.parametrize(("share", "iterations"), [(0.01, 4), (0.4, 4), (0.41, 8), (0.9, 10)])
+def test_a_place_is_where_a_row_of_the_curve_is(share, iterations):
+    words = ["train", "probe:match", "--total-timesteps", str(10 * 512), "--log-every", "4"]
+    assert place(parse_command(words).config, share) == 512 * iterations

@@ -42,6 +42,11 @@ def test_every_run_has_its_settings_its_seed_and_a_folder(tmp_path):
     assert run.seed == run.config.job.seed == 1
     assert run.config.learning.learning_rate == 0.003
     assert run.timesteps == 4096
+    # Nobody reads a page of each run, unless the file asks for it.
+    assert not run.config.reporting.report
+    for line in ("report: true", "report_every: 5"):
+        asked = plan_trials(search_of(more=f"settings: {{{line}}}"), tmp_path)
+        assert asked[0].config.reporting.report
     # A run's words mean its settings, also where they were not read again for each seed.
     assert parse_command(run.words).config == run.config
 
@@ -84,9 +89,10 @@ def test_a_key_knows_what_shapes_the_result_and_nothing_else(tmp_path):
         "threads": 2,
     }
     assert key_of(with_values(config, same)) == key_of(config)
-    others = ({"seed": 1}, {"total_timesteps": 99_999}, {"learning_rate": 0.5}, {"num_envs": 16})
+    others = ({"seed": 1}, {"total_timesteps": 99_999}, {"learning_rate": 0.5}, {"num_envs": 16},
+              {"log_every": 2}, {"eval_every": 2}, {"eval_episodes": 2})  # fmt: skip
     keys = {key_of(with_values(config, other)) for other in others}
-    assert len(keys | {key_of(config)}) == 5
+    assert len(keys | {key_of(config)}) == 8
 
 
 def test_a_key_knows_the_content_of_files_that_are_named(tmp_path):
