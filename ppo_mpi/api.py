@@ -56,7 +56,8 @@ def train(
     whole, named = (env, "") if isinstance(env, TrainConfig) else (None, env)
     if whole is not None and (preset or config):
         raise TypeError("a whole config has no preset and no file beside it; use settings")
-    sources = (("env", named), ("preset", preset), ("config", config))
+    algorithm = "" if whole else settings.get("algorithm", "")  # has presets of its own
+    sources = (("env", named), ("preset", preset), ("config", config), ("algorithm", algorithm))
     command = parse_command(["train", *(f"--{key}={value}" for key, value in sources if value)])
     settled = with_values(whole or command.config, settings)
     values = flatten(settled)  # lists have become tuples, as a checkpoint's

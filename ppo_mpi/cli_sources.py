@@ -198,7 +198,7 @@ def merge(
     given = set(typed) | set(from_file)
     if preset:
         from_preset = _read_preset(preset, known)
-        given |= set(from_preset)
+        given |= {*from_preset, "algorithm"}  # a preset is for one, which those of ppo do not name
     elif 2 * len(from_file) > len(known):
         from_preset = {}
     else:

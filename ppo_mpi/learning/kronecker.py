@@ -113,20 +113,28 @@ class Layer:
 
 
 def layers_of(model: nn.Module, apart: Sequence[str] = ()) -> list[Layer]:
-    """Return the layers that hold a model's parameters.
+    """Return the layers that hold a model's parameters; frozen ones are left out.
 
     Args:
         model: of linear layers and convolutions.
         apart: names of the parameters that are no layer's.
 
     Raises:
-        ConfigError: some other parameter is no such layer's.
+        ConfigError: some other parameter is no such layer's, or a layer is frozen in part.
     """
     layers = [
         Layer(name.replace(".", "/"), module)
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and _is_plain(module))
     ]
+    learning = {layer.name: [p.requires_grad for p in layer.parameters] for layer in layers}
+    layers = [layer for layer in layers if any(learning[layer.name])]
+    for layer in layers:
+        if not all(learning[layer.name]):
+            raise ConfigError(
+                f"frozen_layers names a part of {layer.name.replace('/', '.')}, of which "
+                "algorithm=acktr changes weight and bias together; name both, or neither"
+            )
     known = {id(p) for layer in layers for p in layer.parameters}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) not in known and name not in apart:

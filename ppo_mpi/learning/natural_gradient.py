@@ -217,7 +217,7 @@ class NaturalGradient:
             direction = self._inverse(layer, gradient, damping)
             found |= {id(p): d for p, d in zip(parameters, layer.parts(direction), strict=True)}
         own = self.model.log_std
-        if own is not None:
+        if own is not None and own.requires_grad:
             found[id(own)] = by_parameter[id(own)] / (self.model.policy.own_fisher(own) + damping)
         return [found[id(p)] for p in self.parameters]
 

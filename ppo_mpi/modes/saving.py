@@ -28,11 +28,11 @@ def open_logger(
     total = config.num_iterations * config.learning.rollout_timesteps
     games = game_curves(config)
     state = checkpoint.state["logger"] if checkpoint else {}
-    logged, every = state.get("logged_iteration"), config.job.log_every
+    logged, job = state.get("logged_iteration"), config.job
     logger = Logger(
-        run_dir, comm, config.job.display, total, iteration, games, every, logged,
+        run_dir, comm, job.display, total, iteration, games, job.log_every, logged,
         title=f"{config.environment.env}  {run_dir.name}",
-        tracking=tracking_of(config),
+        tracking=tracking_of(config), eval_every=job.eval_every,
     )  # fmt: skip
     if checkpoint is not None:
         logger.load_state_dict(state)

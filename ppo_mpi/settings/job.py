@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import RESUMABLE, at_least
 
 
@@ -24,7 +23,9 @@ class RunConfig:
     with status 0. 0 = none."""
     log_every: int = field(default=1, metadata=RESUMABLE)
     """Iterations of one row in progress.csv, on the console and in TensorBoard: means over them,
-    and the last 100 episodes at their end. episodes.csv has all episodes."""
+    and the last 100 episodes at their end. An evaluation and the last of total_timesteps end a row
+    as well; a run that stops before (max_seconds) shows its last iterations when it goes on.
+    episodes.csv has all episodes."""
     checkpoint_every: int = field(default=20, metadata=RESUMABLE)
     """Iterations between checkpoints; the last iteration is always saved."""
     keep_checkpoints: int = field(default=2, metadata=RESUMABLE)
@@ -86,9 +87,3 @@ class RunConfig:
         at_least(0, max_seconds=self.max_seconds)
         at_least(0, hang_timeout_seconds=self.hang_timeout_seconds)
         at_least(0, stop_grace_seconds=self.stop_grace_seconds)
-        if self.eval_every % self.log_every:
-            raise ConfigError(
-                f"eval_every={self.eval_every} is not a multiple of log_every={self.log_every}, "
-                "and each evaluation has its row; use for example eval_every="
-                f"{-(-self.eval_every // self.log_every) * self.log_every}"
-            )

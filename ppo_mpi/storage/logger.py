@@ -48,6 +48,7 @@ class Logger:
         logged_iteration: int | None = None,
         title: str = "",
         tracking: Tracking | None = None,
+        eval_every: int = 0,
     ) -> None:
         """Open the files, cut at the iteration from which the run goes on.
 
@@ -59,15 +60,16 @@ class Logger:
             resumed_iteration: the iteration of the checkpoint; 0 starts the curves afresh.
             games: curves of each game, where there are several.
             log_every: iterations of a row.
-            logged_iteration: the last one of the last row of log_every iterations; None for
+            logged_iteration: the last one of the last row, but for a run's end; None for
                 ``resumed_iteration``. The metrics of those in between are in ``state_dict``.
             title: of the panel.
             tracking: whom else the curves are told; None for TensorBoard.
+            eval_every: iterations from one evaluation to the next; 0 = none.
         """
         if logged_iteration is None:
             logged_iteration = resumed_iteration
-        self._log_every, self._total = log_every, total_timesteps
-        self._is_first_row = True
+        self._row_ends = [every for every in (log_every, eval_every) if every]
+        self._total, self._is_first_row = total_timesteps, True
         self._interval, self._logged_iteration = Interval(), logged_iteration
         self._games = games
         self._resumed_iteration = resumed_iteration
@@ -79,11 +81,10 @@ class Logger:
         self._started = self._logged_at = time.monotonic()
         self._logged_timesteps: int | None = None
         self._shown_rate: float | None = None
-        self._curves = None
+        self._curves, self._line = None, None
         self._trackers: Trackers | None = None
         self._videos: list[Path] = []
         self._histograms_every = 0
-        self._line = None
         if comm.is_root:
             self._line = open_display(display, title, total_timesteps, comm, self._wall_seconds)
             if run_dir is not None:
@@ -105,8 +106,9 @@ class Logger:
     ) -> None:
         """Take one iteration in; write and show a row if it ends one.
 
-        A row ends with every iteration that ``log_every`` divides. The run's last one has a row
-        of its own, with what is left; a run that is extended does without it.
+        A row ends with every iteration that ``log_every`` divides, and with each evaluation, so
+        that its numbers stand at its timesteps. The run's last iteration has a row of its own,
+        with what is left; a run that is extended does without it.
 
         Args:
             iteration: from 1.
@@ -128,7 +130,7 @@ class Logger:
         while self._videos and self._trackers is not None:
             self._trackers.video(timesteps, self._videos.pop(0))
         self._interval.add(metrics)
-        ends_row = iteration % self._log_every == 0
+        ends_row = any(iteration % every == 0 for every in self._row_ends)
         if not ends_row and timesteps < self._total:
             return
         now = time.monotonic()

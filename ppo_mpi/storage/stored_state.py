@@ -67,6 +67,13 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
     for name, (is_right, expected) in checks.items():
         if name not in state or not is_right(state[name]):
             raise _wrong(checkpoint, name, expected)
+    logged = state["logger"].get("logged_iteration", 0)
+    if logged > state["iteration"]:
+        last = state["iteration"]
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.path} of iteration {last} has logged_iteration={logged}, "
+            f"which is yet to come; use a checkpoint that was written by ppo_mpi"
+        )
     named = step_timesteps(checkpoint.path)
     if named is not None and named != state["timesteps"]:
         raise _wrong(checkpoint, "timesteps", f"{named}, as in the name of its folder")

@@ -11,6 +11,7 @@ import pytest
 
 from ppo_mpi import api
 from ppo_mpi.config import TrainConfig, with_values
+from ppo_mpi.errors import ConfigError
 
 SMALL = {
     "num_envs": 2,
@@ -47,6 +48,15 @@ def test_a_run_has_its_agent_and_its_evaluation(tmp_path: Path) -> None:
     again = api.train("CartPole-v1", run="r", checkpoint_dir=str(tmp_path), display="off")
     assert again.config.environment.num_envs == 2
     assert again.asked.environment.num_envs != 2
+
+
+def test_an_algorithm_that_is_a_setting_has_its_preset(tmp_path: Path) -> None:
+    place = {"checkpoint_dir": str(tmp_path), "display": "off", "total_timesteps": 128}
+    run = api.train("CartPole-v1", algorithm="a2c", run="a", **place)
+    assert run.config.learning.num_epochs == 1
+    assert run.config.job.log_every == 20
+    with pytest.raises(ConfigError, match=r"algorithm=ppo \(the run has a2c\) was given; leave"):
+        api.train("CartPole-v1", "cartpole", run="a", **place)
 
 
 def test_a_whole_config_and_a_file_are_taken_as_well(tmp_path: Path) -> None:

@@ -91,16 +91,36 @@ def test_an_algorithm_has_presets_of_its_own_where_there_are_some():
     assert default_preset("Hopper-v5", "a2c") == default_preset("Acrobot-v1", "a2c") == "mujoco-a2c"
     assert default_preset("ALE/Pong-v5", "a2c") == "atari-a2c"
     assert default_preset("CartPole-v1,Acrobot-v1", "a2c") == "mujoco-a2c"
-    assert default_preset("starpilot", "a2c") == "procgen-easy"
+    assert default_preset("starpilot", "a2c") == default_preset("maze_aisc", "a2c") == "atari-a2c"
+    assert default_preset("MountainCar-v0", "a2c") == "mujoco-a2c"
+    assert default_preset("probe:box", "acktr") == "cartpole-acktr"
     assert default_preset("Hopper-v5", "acktr") == "mujoco-acktr"
     assert default_preset("CartPole-v1", "ppg") == "cartpole"
     named = parse_command(["train", "CartPole-v1", "--algorithm", "a2c"])
     assert (named.preset, named.config.learning.num_epochs) == ("cartpole-a2c", 1)
 
 
+ENVS = {
+    "atari": "ALE/Pong-v5", "dmc": "dm.hopper.stand", "gym": "MountainCar-v0",
+    "oldgym": "oldgym:CartPole-v1", "probe": "probe:image", "procgen": "coinrun",
+    "pybullet": "HopperBulletEnv-v0", "user": "user:json:make_env",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", *PRESETS_OF_ALGORITHMS])
+@pytest.mark.parametrize("suite", SUITES)
+def test_an_algorithm_is_asked_for_by_its_name_alone_in_every_suite(suite, algorithm):
+    command = parse_command(["train", ENVS[suite], "--algorithm", algorithm])
+    command.config.validate(1)
+    assert command.config.learning.algorithm == algorithm
+    assert split_env_name(command.config.environment.env)[0] == suite
+    assert command.config.without_effect() == []
+
+
 def test_every_registered_preset_is_there():
     for table in PRESETS_OF_ALGORITHMS.values():
         assert set(table.values()) <= set(preset_names())
+        assert set(SUITES) == {name for name in table if ":" not in name} | {"gym"}
     assert set(DEFAULT_PRESETS.values()) <= set(preset_names())
     assert set(SUITES) <= set(DEFAULT_PRESETS)
 

@@ -38,11 +38,14 @@ def terms_of(model: ActorCritic, obs: Tensor, seed: int = 0) -> list[Tensor]:
              Composite((Discrete(2), BOX))],
     ids=str,
 )  # fmt: skip
-@pytest.mark.parametrize("shared", [True, False])
-def test_terms_are_sums_of_those_of_single_samples(spec: object, shared: bool):
-    model = make_model(
-        ObservationSpec((5,), "float32"), spec, hidden_sizes=(6, 4), shared_torso=shared
-    )
+@pytest.mark.parametrize(
+    "sharing",
+    [{"shared_torso": True}, {"shared_torso": False}, {"shared_torso": False, "shared_layers": 1},
+     {"shared_torso": False, "shared_layers": -1}],
+    ids=str,
+)  # fmt: skip
+def test_terms_are_sums_of_those_of_single_samples(spec: object, sharing: dict[str, object]):
+    model = make_model(ObservationSpec((5,), "float32"), spec, hidden_sizes=(6, 4), **sharing)
     obs = torch.randn(7, 5)
     noise, values = fisher_noise(0, range(7), 1, model.action_spec, 0, 0)
     layers = layers_of(model, ("log_std",))

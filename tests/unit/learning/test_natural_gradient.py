@@ -15,12 +15,14 @@ from torch import Tensor
 
 from ppo_mpi.distributed.gradients import ExactGradients, FlatGradients
 from ppo_mpi.envs.base import Box, Discrete, ObservationSpec
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.learning.algorithm import Place
 from ppo_mpi.learning.fisher import Watch, fisher_loss, fisher_noise
 from ppo_mpi.learning.natural_gradient import NaturalGradient, expected_tensors
 from ppo_mpi.learning.reproducible import Workers
 from ppo_mpi.networks.actor_critic import ActorCritic
 from ppo_mpi.networks.divergence import kl_divergence
+from ppo_mpi.networks.freezing import freeze
 from ppo_mpi.settings.acktr import AcktrConfig
 from ppo_mpi.settings.network import NetworkConfig
 
@@ -34,13 +36,34 @@ def make(
     kind: type[FlatGradients] = FlatGradients,
     actions: Any = Discrete(4),
     apart: Sequence[str] = (),
+    frozen: Sequence[str] = (),
     **network: Any,
 ) -> NaturalGradient:
     torch.manual_seed(3)
     config = NetworkConfig(**({"hidden_sizes": (8,), "shared_torso": False} | network))
     model = ActorCritic(ObservationSpec((5,), "float32"), actions, config, torch.float32)
-    named = list(model.named_parameters())
+    freeze(model, frozen)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return NaturalGradient(model, settings, named, apart, lambda factors: kind(factors, ()))
+
+
+@pytest.mark.parametrize("frozen", ["torso.layers.0", "torso.layers.2", "policy_head", "log_std"])
+def test_frozen_layers_have_no_curvature_and_the_others_step(frozen: str):
+    actions = Box((-1.0, -1.0), (1.0, 1.0))
+    optimizer = make(actions=actions, hidden_sizes=(8, 6), frozen=(frozen,))
+    optimizer.observe(make_batch(make().model), [SAMPLES], Place(9, INDICES, 0, 0), None, COMM)
+    give_gradients(optimizer)
+    before = {name: p.clone() for name, p in optimizer.model.named_parameters()}
+    optimizer.step(0.1)
+    for name, parameter in optimizer.model.named_parameters():
+        assert torch.equal(parameter, before[name]) == name.startswith(frozen), name
+    assert not any(name.startswith(frozen.replace(".", "/")) for name in optimizer.tensors())
+    assert optimizer.tensors().keys() == expected_tensors(optimizer.model).keys()
+
+
+def test_a_layer_that_is_frozen_in_part_is_refused():
+    with pytest.raises(ConfigError, match=r"a part of policy_head, .* name both, or neither"):
+        make(frozen=("policy_head.bias",))
 
 
 def observe(

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
-from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.errors import CheckpointError
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.interval import Interval
 from ppo_mpi.storage.logger import EpisodeRecord, Logger
@@ -22,12 +22,15 @@ EVERY, TIMESTEPS = 3, 8  # of a row; of an iteration
 LOSSES = [0.1, 0.7, -0.3, 1.1, 0.2, 0.9, 0.4, -0.8]
 
 
-def logger_for(run_dir: Path, total: int, state: dict | None = None, iteration: int = 0) -> Logger:
+def logger_for(
+    run_dir: Path, total: int, state: dict | None = None, iteration: int = 0, eval_every: int = 0
+) -> Logger:
     """Return the logger of a run of ``total`` iterations; one that goes on from a state."""
     logged = state["logged_iteration"] if state else None
     logger = Logger(
-        run_dir, Communicator(), "off", total * TIMESTEPS, iteration, None, EVERY, logged
-    )
+        run_dir, Communicator(), "off", total * TIMESTEPS, iteration, None, EVERY, logged,
+        eval_every=eval_every,
+    )  # fmt: skip
     if state:
         logger.load_state_dict(json.loads(json.dumps(state)))
     return logger
@@ -121,11 +124,24 @@ def test_one_iteration_is_what_it_was():
     assert math.isnan(found["nothing"])
 
 
-def test_each_evaluation_has_its_row():
-    values = {"log_every": 4, "eval_every": 8}
-    with_values(TrainConfig(), values).validate(1)
-    with pytest.raises(ConfigError, match=r"is not a multiple of log_every=4, .* eval_every=8$"):
-        with_values(TrainConfig(), values | {"eval_every": 6}).validate(1)
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 4, 5, 6])
+def test_each_evaluation_has_its_row_and_the_next_begins_behind_it(tmp_path: Path, stop: int):
+    """Rows end with iterations 2, 3, 4, 6, 8: log_every=3, eval_every=2; also over a stop."""
+    state = None
+    for first, last in ((1, stop), (stop + 1, 8)) if stop else ((1, 8),):
+        logger = logger_for(tmp_path, 8, state, first - 1, eval_every=2)
+        log(logger, range(first, last + 1))
+        state = logger.state_dict()
+        if last < 8:
+            log(logger, range(last + 1, 8))  # lost, as there is no checkpoint behind it
+        logger.close()
+    found = rows(tmp_path)
+    assert [row["iteration"] for row in found] == ["2", "3", "4", "6", "8"]
+    for row, of in zip(
+        found, (LOSSES[:2], LOSSES[2:3], LOSSES[3:4], LOSSES[4:6], LOSSES[6:]), strict=True
+    ):
+        assert float(row["loss"]) == sum(of) / len(of)
+    with_values(TrainConfig(), {"log_every": 100, "eval_every": 10}).validate(1)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +163,6 @@ def test_another_interval_than_ours_is_refused(own: dict[str, object]):
     check_state(Checkpoint(Path("step-4"), {}, {}, state | {"logger": older}), config)
     with pytest.raises(CheckpointError, match="instead of the state of a logger"):
         check_state(Checkpoint(Path("step-4"), {}, {}, state | {"logger": older | own}), config)
+    ahead = {"logger": older | {"logged_iteration": 2}}
+    with pytest.raises(CheckpointError, match="of iteration 1 has logged_iteration=2, .* to come"):
+        check_state(Checkpoint(Path("step-4"), {}, {}, state | ahead), config)
