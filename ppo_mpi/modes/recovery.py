@@ -102,6 +102,7 @@ def kept_checkpoint(kept: Kept, config: TrainConfig, comm: Communicator) -> Chec
         ("train_episodes", config.environment.num_envs, [0.0, 0]),
         ("test_episodes", config.environment.num_test_envs, [0.0, 0]),
         ("running_returns", config.environment.num_envs, 0.0),
+        ("bonus_returns", config.environment.num_envs, 0.0),
         ("intrinsic_returns", config.environment.num_envs, [0.0, 0.0]),
     ):
         if name in entries:
