@@ -171,7 +171,6 @@ class TrainConfig:
             )
         augmentation = self.augmentation.augmentation
         self.auxiliary.check_with(learning.algorithm, augmentation, shares, in_parts)
-        self.transfer.check_with(learning.algorithm)
         self._check_sequences()
 
     def _check_sequences(self) -> None:

@@ -30,11 +30,3 @@ class TransferConfig:
         for setting in ("borrow_layers", "frozen_layers"):
             if "" in getattr(self, setting):
                 raise ConfigError(f"{setting} has an empty name in it; leave it out")
-
-    def check_with(self, algorithm: str) -> None:
-        """Refuse frozen layers where an algorithm learns from what every layer gives."""
-        if algorithm == "acktr" and self.frozen_layers:
-            raise ConfigError(
-                f"frozen_layers={' '.join(self.frozen_layers)} does not go with algorithm=acktr, "
-                "which takes the curvature of every layer; use algorithm=a2c, or leave it out"
-            )

@@ -60,15 +60,6 @@ HEADS = ("a:regression",)
         ({"shared_gradients": ("value",), "algorithm": "ppg"}, "algorithm=ppg"),
         ({"shared_layers": 1, "shared_torso": False, "algorithm": "ppg"}, "leave shared_layers"),
         (
-            {
-                "frozen_layers": ("torso",),
-                "algorithm": "acktr",
-                "num_epochs": 1,
-                "num_minibatches": 1,
-            },
-            "frozen_layers=torso does not go with algorithm=acktr",
-        ),
-        (
             {"shared_layers": 1, "shared_torso": False, "clip_gradients": "parts"},
             "without shared_layers",
         ),
