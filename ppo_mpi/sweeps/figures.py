@@ -65,7 +65,7 @@ def draw(
         for line in axes:
             line[0].set_ylabel(search.metric.label)
         seeds = len(search.seeds)
-        each = "1 run" if seeds == 1 else f"mean and 95 % interval of {seeds} runs"
+        each = "1 run each" if seeds == 1 else f"mean and 95 % interval of {seeds} runs"
         figure.suptitle(f"{label}: {len(finished)} trials, {each}", fontsize=9)
         return write_figure(figure, folder, "results")
 

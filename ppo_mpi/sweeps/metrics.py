@@ -108,6 +108,21 @@ def read_column(folder: Path, column: str) -> list[tuple[int, float]]:
     return found
 
 
+def require_column(folder: Path, column: str) -> None:
+    """Refuse a column that a run's progress.csv does not have, by its first line alone.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    try:
+        with (folder / PROGRESS).open(encoding="utf-8", errors="replace") as file:
+            header = file.readline()
+    except FileNotFoundError:
+        return
+    if header.endswith("\n"):
+        check_column(column, next(csv.reader([header]), []))
+
+
 def check_column(column: str, there: list[str]) -> None:
     """Refuse a column that a progress.csv with these columns does not have."""
     if there and column not in there:

@@ -13,7 +13,7 @@ from ppo_mpi.distributed.supervisor import Supervisor
 from ppo_mpi.experiments.base import PlannedRun
 from ppo_mpi.experiments.runner import GRACE_SECONDS, evaluate, say, training
 from ppo_mpi.storage.durable import explained
-from ppo_mpi.sweeps.metrics import read_column, timesteps_reached
+from ppo_mpi.sweeps.metrics import require_column, timesteps_reached
 from ppo_mpi.sweeps.search_file import Search
 from ppo_mpi.sweeps.trials import Books
 
@@ -109,7 +109,7 @@ class Crew:
 
         def is_enough() -> bool:
             if column:
-                read_column(run.folder, column)  # it must be there
+                require_column(run.folder, column)
             return until < run.timesteps and timesteps_reached(run.folder) >= until
 
         log = self._books.log(run)
@@ -119,7 +119,7 @@ class Crew:
         status = supervisor.run(command, {}, is_enough=is_enough, output=log).status
         if run.status() == "finished":
             if column:
-                read_column(run.folder, column)
+                require_column(run.folder, column)
             return True
         if supervisor.told_to_stop:
             return False

@@ -223,7 +223,8 @@ def refuse_changed(runs: Sequence[PlannedRun], books: Books) -> None:
     if not changed:
         return
     run, changes = changed[0]
-    more = f" and {len(changed) - 1} other runs" if len(changed) > 1 else ""
+    others = len(changed) - 1
+    more = f" (and {others} other{'s' * (others > 1)})" if others else ""
     raise ConfigError(
         f"{run.folder}{more} was begun with other settings: {', '.join(changes[:3])}; use another "
         "--label, or --clobber to delete it and begin it anew"

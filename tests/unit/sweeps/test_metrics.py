@@ -13,6 +13,7 @@ from ppo_mpi.sweeps.metrics import (
     Metric,
     check_metric,
     read_column,
+    require_column,
     timesteps_reached,
     value_at,
 )
@@ -39,6 +40,17 @@ def test_a_column_is_read_where_it_is_set(folder):
     assert read_column(folder / "nothing", "mean_return") == []
     with pytest.raises(ConfigError, match="unknown column of progress.csv 'mean_retrun'; did you"):
         read_column(folder, "mean_retrun")
+
+
+def test_a_column_is_looked_for_in_the_first_line_alone(folder):
+    require_column(folder, "mean_return")
+    require_column(folder / "nothing", "mean_retrun")  # not begun
+    with (folder / "progress.csv").open("ab") as file:
+        file.truncate(4)
+        require_column(folder, "mean_retrun")  # the line is just being written
+        file.write(b"\n\xff")
+    with pytest.raises(ConfigError, match="unknown column of progress.csv 'mean_retrun'"):
+        require_column(folder, "mean_retrun")
 
 
 def test_a_curve_is_one_number_in_four_ways(folder):

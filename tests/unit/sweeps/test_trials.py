@@ -115,7 +115,7 @@ def test_a_run_that_was_begun_with_other_settings_is_noticed(tmp_path):
         write_curve(run, 1024, lambda run, share: share)
     refuse_changed(old.runs, books)
     (new, *_) = plan_trials(search_of(more="settings: {num_epochs: 2}"), tmp_path)
-    with pytest.raises(ConfigError, match=r"seed0 and 1 other runs was begun .*num_epochs=2 \(it "):
+    with pytest.raises(ConfigError, match=r"seed0 .and 1 other. was begun .*num_epochs=2 \(it "):
         refuse_changed(new.runs, books)
     (longer, *_) = plan_trials(
         replace(search_of(), fixed={"env": ("probe:match",), "total_timesteps": ("8192",)}),
