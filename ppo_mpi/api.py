@@ -56,7 +56,8 @@ def train(
     whole, named = (env, "") if isinstance(env, TrainConfig) else (None, env)
     if whole is not None and (preset or config):
         raise TypeError("a whole config has no preset and no file beside it; use settings")
-    algorithm = "" if whole else settings.get("algorithm", "")  # has presets of its own
+    # It has presets of its own; beside one that is named it is checked with all other settings.
+    algorithm = "" if whole or preset else settings.get("algorithm", "")
     sources = (("env", named), ("preset", preset), ("config", config), ("algorithm", algorithm))
     command = parse_command(["train", *(f"--{key}={value}" for key, value in sources if value)])
     settled = with_values(whole or command.config, settings)

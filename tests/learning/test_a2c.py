@@ -24,7 +24,7 @@ def test_it_learns_to_match_and_its_value_is_the_geometric_series(
         "gae_lambda": 1.0, "normalize_advantages": "none", "total_timesteps": 40_000,
         "log_every": 50, "checkpoint_every": 1_000,
     }  # fmt: skip
-    assert api.train("probe:match", comm=comm, **settings).status == 0
+    assert api.train("probe:match", "probe", comm=comm, **settings).status == 0
     agent = api.load_agent("r", checkpoint_dir=str(shared_tmp_path))
     with torch.no_grad():
         distribution, values = agent.model(torch.eye(3))

@@ -55,6 +55,10 @@ def test_an_algorithm_that_is_a_setting_has_its_preset(tmp_path: Path) -> None:
     run = api.train("CartPole-v1", algorithm="a2c", run="a", **place)
     assert run.config.learning.num_epochs == 1
     assert run.config.job.log_every == 20
+    # A preset that is named is another algorithm's as long as the other settings are not known.
+    settings = {"algorithm": "a2c", "num_epochs": 1, "num_minibatches": 1, "num_envs": 2}
+    named = api.train("CartPole-v1", "cartpole", run="b", rollout_timesteps=64, **settings, **place)
+    assert (named.config.learning.algorithm, named.config.job.log_every) == ("a2c", 1)
     with pytest.raises(ConfigError, match=r"algorithm=ppo \(the run has a2c\) was given; leave"):
         api.train("CartPole-v1", "cartpole", run="a", **place)
 
