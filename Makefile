@@ -42,7 +42,7 @@ endef
 
 # What training needs is there after half the time of what the tests need.
 $(TRAIN): $(NEEDS)
-	$(call install,.[mpich],$@)
+	$(call install,.[mpich$(,)plot],$@)
 
 $(TEST): $(NEEDS)
 	$(call install,.[all$(,)envpool$(,)mpich$(,)dev],$@ $(TRAIN))
