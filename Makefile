@@ -84,6 +84,8 @@ test-mpi: $(TEST) ## the tests of several ranks, on 2 and on 3
 test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 -rfEs --durations=15 tests
 
+# Here every job of a test starts from nothing, none from a process with torch in it.
+test-faults: export PPO_MPI_COLD_JOBS := 1
 test-faults: $(OTHER_TEST) ## every fault, on both MPI libraries: about an hour
 	$(BIN)/python -m pytest -rfEs --durations=10 -m "faults or not faults" tests/faults tests/cluster tests/mpi/test_stop_grace.py
 	$(BIN)/python -m pytest -rfEs --durations=10 -n $(WORKERS) --maxprocesses 8 -m faults tests/suites tests/mpi tests/learning

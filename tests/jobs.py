@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from on_ranks import LAUNCHER_SETTINGS, find_mpirun
+from warm_start import is_warm, warm_program
 from wheels import wheel_mpirun, wheel_python
 
 from ppo_mpi.distributed.guard import LAUNCHER_VARIABLES
@@ -95,8 +96,14 @@ def end_started_jobs() -> None:
 def run_job(
     num_ranks: int, *words: str, cwd: Path, status: int = 0, wheel: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m ppo_mpi words`` to its end; it must leave with ``status``."""
-    return run_python(num_ranks, ["-m", "ppo_mpi", *words], cwd=cwd, status=status, wheel=wheel)
+    """Run ``python -m ppo_mpi words`` to its end; it must leave with ``status``.
+
+    Its ranks are forked from processes that have imported torch already, see ``warm_start``.
+    """
+    program = ["-m", "ppo_mpi"]
+    if is_warm() and not wheel:
+        program = warm_program(num_ranks, job_environment())
+    return run_python(num_ranks, [*program, *words], cwd=cwd, status=status, wheel=wheel)
 
 
 def run_python(

@@ -1,0 +1,57 @@
+"""Stands for one rank: lets a process that has imported torch already become it, and waits.
+
+``python -I -S tests/warm_rank.py FOLDER words`` is ``python -m ppo_mpi words``, without the two
+seconds of a processor that importing torch takes; see ``warm_start``. What comes to this process,
+signals and the end, goes on to the real one, and its exit status is that of this one.
+
+It imports next to nothing, for it is started as often as ranks are.
+"""
+
+import marshal
+import os
+import signal
+import socket
+import sys
+
+FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+
+
+def rank() -> int:
+    """Return this process's rank; 0 without a launcher."""
+    names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+    return int(next((os.environ[name] for name in names if name in os.environ), "0"))
+
+
+def main() -> int:
+    """Hand words, folder, environment and open files over; return the exit status."""
+    folder, words = sys.argv[1], sys.argv[2:]
+    places = sorted(os.listdir(folder))
+    files = [0, 1, 2]
+    if "PMI_FD" in os.environ:  # how MPICH's launcher talks to a rank
+        files.append(int(os.environ["PMI_FD"]))
+    signals = [getattr(signal, name) for name in FORWARDED]
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until it is known whom they are for
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.connect(os.path.join(folder, places[rank() % len(places)]))
+    request = marshal.dumps((words, os.getcwd(), dict(os.environ), files))
+    socket.send_fds(server, [request], files)
+    for number in files[3:]:
+        os.close(number)  # the launcher is to see when the real one closes it
+    pid = int(server.recv(64) or 0)
+    for number in signals:
+        signal.signal(number, lambda number, frame: os.kill(pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    status = server.recv(64)
+    if not status:
+        print("the process that jobs are forked from is gone", file=sys.stderr)
+        return 1
+    code = os.waitstatus_to_exitcode(int(status))
+    if code < 0:  # it was ended by this signal
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

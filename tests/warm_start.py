@@ -1,0 +1,202 @@
+"""Processes that have imported torch and are forked for each job, so that tests need not wait.
+
+A job of a test computes for a tenth of a second, and each of its ranks would import torch for two
+seconds of a processor before it: half of what all tests take. So a test's first job starts one
+such process for each of up to three ranks, ``warm_rank`` asks it for a fork, and what is forked
+becomes ``python -m ppo_mpi`` with the asking process's words, folder, environment and open files.
+Only other people's modules are imported before, none of ppo_mpi. Ranks come from different
+processes, so that what depends on the order of a set differs between them as it always does.
+
+Jobs that are killed, signalled or watched (``start_job``), those on the other MPI library and all
+of tests/cluster start from nothing, and with ``PPO_MPI_COLD_JOBS=1``, as in ``make test-faults``,
+all do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import importlib
+import marshal
+import os
+import runpy
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CLIENT = str(Path(__file__).with_name("warm_rank.py"))
+IMPORTED = (
+    "numpy", "torch", "torch.utils.tensorboard", "safetensors.torch", "gymnasium", "yaml", "tyro",
+    "rich",
+)  # fmt: skip
+"""What a training imports of others, as far as it is installed; nothing that reads the environment
+when it is imported, as mujoco and pygame do, or that starts threads."""
+READ_AT_START = ("PYTHON", "LD_", "LANG", "LC_", "OMP_", "MKL_", "TORCH")
+"""What names begin with that Python and torch read but once: jobs that differ there have servers
+of their own."""
+MOST_SERVERS = 3
+"""More ranks than these share them."""
+LONGEST_REQUEST = 1 << 18
+
+
+def is_warm() -> bool:
+    """Return whether jobs that run to their end are forked."""
+    return hasattr(os, "pidfd_open") and os.environ.get("PPO_MPI_COLD_JOBS", "0") != "1"
+
+
+@functools.cache
+def _folder(read_at_start: tuple[tuple[str, str], ...]) -> Path:
+    """Return where the sockets are of servers with that environment; it goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="ppo_mpi_warm_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def _start_server(
+    index: int, read_at_start: tuple[tuple[str, str], ...]
+) -> subprocess.Popen[bytes]:
+    """Start one; it ends with this process, whose pipe it reads."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(_folder(read_at_start) / str(index)))
+        listener.listen(64)
+        return subprocess.Popen(
+            [sys.executable, __file__, str(listener.fileno())],
+            pass_fds=[listener.fileno()],
+            env=kept | dict(read_at_start),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def warm_program(num_ranks: int, environ: dict[str, str]) -> list[str]:
+    """Return what Python is to run instead of ``-m ppo_mpi``, with servers for it.
+
+    Args:
+        num_ranks: of the job; 0 = no launcher.
+        environ: of the job.
+    """
+    chosen = {name: value for name, value in environ.items() if name.startswith(READ_AT_START)}
+    read_at_start = tuple(sorted(chosen.items()))
+    for index in range(min(max(1, num_ranks), MOST_SERVERS)):
+        _start_server(index, read_at_start)
+    return ["-I", "-S", CLIENT, str(_folder(read_at_start))]
+
+
+class Server:
+    """Forks for whoever asks, and tells them how the forked process ended."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._waiting = selectors.DefaultSelector()
+        self._waiting.register(listener, selectors.EVENT_READ, None)
+        self._waiting.register(0, selectors.EVENT_READ, None)  # its end is that of the tests
+        self._asking: dict[int, tuple[int, socket.socket]] = {}
+
+    def serve(self) -> tuple[list[str], str, dict[str, str], dict[int, int]]:
+        """Serve until the tests end; return, in a forked process only, what it has to become.
+
+        Returns:
+            words, folder, environment, and the files: number there -> number here.
+        """
+        while True:
+            for key, _ in self._waiting.select():
+                if key.fd == 0:
+                    self._end_all()
+                    sys.exit()
+                if key.fileobj is self._listener:
+                    request = self._fork()
+                    if request is not None:
+                        return request
+                else:
+                    self._tell_end(key.data)
+
+    def _fork(self) -> tuple[list[str], str, dict[str, str], dict[int, int]] | None:
+        """Answer one request; return it in the forked process."""
+        client, _ = self._listener.accept()
+        request, here, _, _ = socket.recv_fds(client, LONGEST_REQUEST, 16)
+        if not request:
+            client.close()
+            return None
+        pid = os.fork()
+        if pid == 0:
+            self._close(client)
+            words, folder, environ, there = marshal.loads(request)
+            return words, folder, environ, dict(zip(there, here, strict=True))
+        for number in here:
+            os.close(number)
+        self._asking[pid] = (os.pidfd_open(pid), client)
+        self._waiting.register(self._asking[pid][0], selectors.EVENT_READ, pid)
+        self._waiting.register(client, selectors.EVENT_READ, pid)  # its end
+        with contextlib.suppress(OSError):
+            client.send(str(pid).encode())
+        return None
+
+    def _tell_end(self, pid: int) -> None:
+        """Tell a client that its process has ended; end the process if the client has."""
+        if pid not in self._asking:
+            return  # both ended, and this was the second to be seen
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if not ended:
+            os.kill(pid, 9)
+            _, status = os.waitpid(pid, 0)
+        pidfd, client = self._asking.pop(pid)
+        with contextlib.suppress(OSError):
+            client.send(str(status).encode())
+        self._waiting.unregister(pidfd)
+        self._waiting.unregister(client)
+        os.close(pidfd)
+        client.close()
+
+    def _end_all(self) -> None:
+        for pid in list(self._asking):
+            self._tell_end(pid)
+
+    def _close(self, client: socket.socket) -> None:
+        """Close, in a forked process, what belongs to the server."""
+        self._waiting.close()
+        self._listener.close()
+        client.close()
+        for pidfd, other in self._asking.values():
+            os.close(pidfd)
+            other.close()
+
+
+def become_rank(
+    words: list[str], folder: str, environ: dict[str, str], files: dict[int, int]
+) -> None:
+    """Go on as ``python -m ppo_mpi words`` in that folder, with that environment and files."""
+    # First aside, where no number is one that another file is to get.
+    aside = {number: fcntl.fcntl(here, fcntl.F_DUPFD, 256) for number, here in files.items()}
+    for here in files.values():
+        os.close(here)
+    for number, here in aside.items():
+        os.dup2(here, number)
+        os.close(here)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.path[0] = folder
+    sys.argv = ["ppo_mpi", *words]
+    runpy.run_module("ppo_mpi", run_name="__main__", alter_sys=True)
+
+
+def main() -> None:
+    """Import what jobs need, then serve; the listening socket's number is the only word."""
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    server = Server(socket.socket(fileno=int(sys.argv[1])))
+    become_rank(*server.serve())
+
+
+if __name__ == "__main__":
+    main()
