@@ -80,7 +80,7 @@ test-mpi: $(TEST) ## the tests of several ranks, on 2 and on 3
 	$(BIN)/python tests/on_ranks.py 2 -q tests/mpi $(wildcard tests/learning)
 	$(BIN)/python tests/on_ranks.py 3 -q tests/mpi
 
-# As many tests at a time as there are cores: tests/scheduler.py says which. WORKERS=0 is one.
+# One test more at a time than there are cores: tests/scheduler.py says which. WORKERS=0 is one.
 test: lint types test-mpi $(OTHER_TEST) ## set up, and run every check and test
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 -rfEs --durations=15 tests
 

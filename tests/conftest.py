@@ -114,6 +114,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return ByFile(config, log)
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let ``pytest -n auto`` start as many workers as ``scheduler`` says."""
+    from scheduler import number_of_workers
+
+    return number_of_workers()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """End the job when a test fails on this rank: the others may wait for it in a collective."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from jobs import PATIENCE, allowed, job_environment
 
 pytest.importorskip("xdist")
 
-from scheduler import order
+from scheduler import next_unit, number_of_workers, order
 
 FILE = """
 import os
@@ -28,6 +29,21 @@ def test_what_takes_long_begins_first():
              "tests/unit/test_a.py::b", "tests/cluster/test_z.py::b", "tests/faults/test_b.py::c",
              "tests/unit/envs/test_0.py::b"]  # fmt: skip
     assert sorted(names, key=order) == [names[i] for i in (3, 4, 1, 2, 0, 5)]
+
+
+def test_one_worker_at_a_time_has_tests_that_wait_as_long_as_there_is_a_choice():
+    units = dict.fromkeys(["tests/cluster/", "tests/faults/test_a.py", "tests/mpi/test_b.py",
+                           "tests/unit/test_c.py"])  # fmt: skip
+    assert next_unit(units, may_wait=True) == "tests/cluster/"
+    assert next_unit(units, may_wait=False) == "tests/mpi/test_b.py"
+    waiting = dict.fromkeys(list(units)[:2])
+    assert next_unit(waiting, may_wait=False) == "tests/cluster/"
+    working = dict.fromkeys(list(units)[2:])
+    assert next_unit(working, may_wait=True) == "tests/mpi/test_b.py"
+
+
+def test_there_is_one_worker_more_than_cores():
+    assert number_of_workers() == len(os.sched_getaffinity(0)) + 1
 
 
 def test_a_file_and_a_cluster_stay_on_one_worker(tmp_path: Path):
