@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("procgen")
 
-from ppo_mpi.envs import procgen_state
+from ppo_mpi.envs import procgen_state, procgen_trial
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.procgen import make_envs
 from ppo_mpi.envs.procgen_engine import SPECIAL_MODES
@@ -146,8 +146,12 @@ def test_an_engine_with_another_layout_is_found_out(monkeypatch: pytest.MonkeyPa
         make("coinrun", [0])
 
 
-def test_a_state_that_would_fill_the_memory_is_refused() -> None:
-    """The engine makes room for as many items of its game's own lists as a state says."""
+def test_a_state_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine makes room for as many items of its game's own lists as a state says.
+
+    Its allocation fails at once; a process with other engines' threads may wait for a lock then.
+    """
+    monkeypatch.setattr(procgen_trial, "SECONDS", 10)
     envs = make("leaper", [0])
     envs.reset()
     state = procgen_state.unseal(envs.get_states()[0])
