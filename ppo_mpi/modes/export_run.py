@@ -151,9 +151,10 @@ def _fill(folder: Path, run: RunFiles, checkpoint: Checkpoint) -> list[str]:
 
 
 def without_owner(config: TrainConfig) -> TrainConfig:
-    """Return the settings without folders of the machine and accounts of who trained."""
+    """Return the settings without folders of the machine, accounts and looks of who trained."""
     defaults, own = flatten(TrainConfig()), flatten(config)
-    changed = {name: defaults[name] for name in (*PLACES, "track_project", "track_entity")}
+    theirs = (*PLACES, "display", "track_project", "track_entity")
+    changed = {name: defaults[name] for name in theirs}
     for name in ("expert_data", "borrow_from"):
         if Path(own[name]).is_absolute():
             changed[name] = Path(own[name]).name
@@ -180,6 +181,8 @@ def without_places(session: Mapping[str, Any]) -> dict[str, Any]:
     hosts = session.get("hosts")
     if isinstance(hosts, dict):
         own["hosts"] = {f"node {k}:": ranks for k, ranks in enumerate(hosts.values(), start=1)}
+    if isinstance(platform := session.get("platform"), str):
+        own["platform"] = platform.partition("-")[0]
     return own | {"command": plain_command(str(session.get("command", "")))}
 
 
