@@ -27,6 +27,7 @@ from ppo_mpi.registry import split_env_name, task_names
 from ppo_mpi.seeding import generator, stream_seed
 from ppo_mpi.snapshot import load_moments
 from ppo_mpi.snapshot_checks import check_fits
+from ppo_mpi.storage import gallery
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ppo_mpi.storage.run_folder import find_run
 from ppo_mpi.storage.stored_config import check_environment, check_named, stored_config
@@ -54,6 +55,10 @@ class Agent:
     def run_name(self) -> str:
         """The name of the run's folder."""
         return self.run_dir.name
+
+    def assets_in(self, asset_dir: str | Path) -> Path:
+        """Return the folder of what is made of the agent, under the folder of all assets."""
+        return gallery.assets_of(self.run_dir, asset_dir)
 
     @property
     def has_levels(self) -> bool:

@@ -19,8 +19,8 @@ class PlayConfig:
     """How a trained agent is watched, or the game played by hand."""
 
     run: str = ""
-    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
-    empty takes the newest run."""
+    """The run: a name under checkpoint_dir, gallery/NAME, or the path of a run or of one of its
+    checkpoints; empty takes the newest run."""
     env: str = ""
     """The environment to be in, of those that the run learned together (empty: the first), or
     another one with the same observations and actions. Where it is code of your own, naming it

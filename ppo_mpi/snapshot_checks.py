@@ -23,6 +23,7 @@ from ppo_mpi.rewards.making import make_reward_model
 from ppo_mpi.snapshot_phase import check_phase
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.memories import check_memories
+from ppo_mpi.storage.shared_run import holds_only_policy, policy_part
 from ppo_mpi.storage.untrusted_files import memory_bytes
 from ppo_mpi.suites import make_envs
 
@@ -66,6 +67,9 @@ def check_fits(config: TrainConfig, checkpoint: Checkpoint) -> None:
         "optimizer": {},
         "normalizers": _expected_normalizers(config, envs, reward_model),
     }
+    if holds_only_policy(checkpoint.state):
+        _compare(whose, checkpoint, policy_part(expected))
+        return
     if reward_model is not None:
         expected["reward_model"] = dict(reward_model.state_dict())
         expected["reward_optimizer"] = _expected_optimizer(reward_model)

@@ -1,4 +1,4 @@
-"""The mode export: a trained policy as a file for programs that do not know ppo_mpi.
+"""The mode export: a trained policy as a file for programs that do not know ppo_mpi, or as a run.
 
 Axes: N observations; S numbers of a memory.
 """
@@ -29,6 +29,7 @@ from ppo_mpi.modes.export_formats import (
     read_policy,
     write_policy,
 )
+from ppo_mpi.modes.export_run import export_run
 from ppo_mpi.modes.exported_policy import ExportedPolicy, as_inputs, deviations
 from ppo_mpi.networks.distributions import draw_noise
 from ppo_mpi.settings.export import SUFFIXES, ExportConfig
@@ -43,16 +44,18 @@ CLOSE = 1e-4
 
 
 def export_command(config: ExportConfig) -> int:
-    """Write the policy of a run to a file, and compare the file with the agent.
+    """Write the policy of a run to a file or a folder, and compare that with the agent.
 
     Returns:
-        the exit status: 1 if the file does not do what the agent does.
+        the exit status: 1 if what was written does not do what the agent does.
 
     Raises:
-        ConfigError: the file cannot be written, or the network cannot be expressed.
+        ConfigError: it cannot be written, or the network cannot be expressed.
     """
-    check_installed(config.format)
     set_threads(config.threads, Communicator().node_affinities, 0)
+    if config.format == "run":
+        return export_run(config)
+    check_installed(config.format)
     agent = load_agent(
         config.run, config.checkpoint_dir, "cpu", "float32", config.env, config.env_kwargs
     )
@@ -81,7 +84,7 @@ def output_path(agent: Agent, config: ExportConfig) -> Path:
     """
     if config.output:
         return Path(config.output).expanduser()
-    folder = Path(config.asset_dir) / agent.run_name
+    folder = agent.assets_in(config.asset_dir)
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:

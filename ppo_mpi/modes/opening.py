@@ -23,6 +23,7 @@ from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, load_newest_everywhere
 from ppo_mpi.storage.durable import on_root
 from ppo_mpi.storage.run_lock import RunLock
+from ppo_mpi.storage.shared_run import refuse_to_train
 from ppo_mpi.storage.stored_config import check_environment, stored_config
 from ppo_mpi.storage.stored_state import check_state
 
@@ -65,7 +66,8 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
         comm: the job.
 
     Raises:
-        ConfigError: the run exists with other settings, or its folder cannot be used.
+        ConfigError: the run exists with other settings, holds a policy only, or its folder cannot
+            be used.
     """
     run_dir = run_dir_of(config)
     lock = RunLock(run_dir)
@@ -74,6 +76,7 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
         if not run_dir.is_dir():
             return False, []
         run_folder.refuse_links(run_dir)
+        refuse_to_train(run_dir)
         warning = lock.acquire(lambda: comm.heart.beat(START_UP))
         warnings = [warning] if warning else []
         if given.get("clobber"):

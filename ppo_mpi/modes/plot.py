@@ -17,6 +17,7 @@ from ppo_mpi.reports.panels import Panel, make_panels, panel_rows
 from ppo_mpi.reports.run_files import RunFiles, read_run_files
 from ppo_mpi.settings.plot import PlotConfig
 from ppo_mpi.storage.durable import write_atomically
+from ppo_mpi.storage.gallery import assets_of
 
 NAME = "learning-curves.png"
 
@@ -97,8 +98,8 @@ def remarks(groups: Sequence[Group], panels: Sequence[Panel]) -> list[str]:
 
 def default_output(runs: Sequence[RunFiles], asset_dir: str) -> Path:
     """Return where the picture goes if nothing else is said."""
-    folder = Path(asset_dir).expanduser()
-    return (folder / runs[0].name if len(runs) == 1 else folder) / NAME
+    alone = len(runs) == 1
+    return (assets_of(runs[0].folder, asset_dir) if alone else Path(asset_dir).expanduser()) / NAME
 
 
 def write(path: Path, panels: Sequence[Panel], config: PlotConfig) -> None:

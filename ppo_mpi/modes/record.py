@@ -152,7 +152,7 @@ def output_paths(agent: Agent, config: RecordConfig) -> list[tuple[Path, VideoFo
             )
         paths = [output.with_suffix(f".{name}") for name in formats]
     else:
-        folder = output if config.output else Path(config.asset_dir) / agent.run_name
+        folder = output if config.output else agent.assets_in(config.asset_dir)
         stem = f"{agent.run_name}-{agent.timesteps}"
         paths = [free_path(folder / f"{stem}.{name}") for name in formats]
     return [(path, cast(VideoFormat, name)) for path, name in zip(paths, formats, strict=True)]

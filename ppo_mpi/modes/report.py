@@ -16,8 +16,10 @@ from ppo_mpi.reports.run_files import RunFiles, read_run_files
 from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.settings.record import RecordConfig
 from ppo_mpi.settings.report import ReportConfig
+from ppo_mpi.storage.gallery import assets_of
 from ppo_mpi.storage.logger import Logger
 from ppo_mpi.storage.run_folder import REPORT
+from ppo_mpi.storage.shared_run import is_shared
 from ppo_mpi.storage.untrusted_files import read_regular_file
 
 MAX_VIDEO_BYTES = 1_200_000
@@ -41,12 +43,15 @@ def report_command(config: ReportConfig) -> int:
     runs = [read_run_files(folder) for folder in folders]
     for run in runs:
         if config.evaluate:
-            evaluate_run(run.folder, config, Communicator())  # collective, of this process alone
+            evaluate_run(run, config, Communicator())  # collective, of this process alone
         if config.clip:
             record_clip(run, config)
     path = output_path(config, runs)
     asset_dir = Path(config.asset_dir).expanduser()
-    content = gather(runs, config.evaluations, asset_dir if config.videos else None)
+    # What an exported run was evaluated to here is not in its folder.
+    own = find_evaluations([place_of(run, config) for run in runs if is_shared(run.folder)], ())
+    named = [*map(str, own), *config.evaluations]
+    content = gather(runs, named, asset_dir if config.videos else None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         size = write_page(path, content)
@@ -64,8 +69,13 @@ def output_path(config: ReportConfig, runs: Sequence[RunFiles]) -> Path:
     """Return where the page goes."""
     if config.output:
         return Path(config.output).expanduser()
-    folder = runs[0].folder if len(runs) == 1 else Path(config.asset_dir).expanduser()
-    return folder / REPORT
+    alone = len(runs) == 1
+    return (place_of(runs[0], config) if alone else Path(config.asset_dir).expanduser()) / REPORT
+
+
+def place_of(run: RunFiles, config: ReportConfig) -> Path:
+    """Return where a run's report and evaluation go: an exported run stays as it was received."""
+    return assets_of(run.folder, config.asset_dir) if is_shared(run.folder) else run.folder
 
 
 def gather(runs: Sequence[RunFiles], named: Sequence[str], asset_dir: Path | None) -> Content:
@@ -92,7 +102,7 @@ def find_videos(
     """Return the newest video of each run that is small enough, and what to say of others."""
     room, videos, left_out = MAX_VIDEO_BYTES, [], []
     for number, run in enumerate(runs):
-        files = [p for p in (asset_dir / run.name).rglob("*.mp4") if not p.is_symlink()]
+        files = [p for p in assets_of(run.folder, asset_dir).rglob("*.mp4") if not p.is_symlink()]
         share = room // (len(runs) - number)
         fitting = [path for path in files if path.stat().st_size <= share]
         if fitting:
@@ -108,13 +118,15 @@ def find_videos(
     return videos, left_out
 
 
-def evaluate_run(folder: Path, config: ReportConfig, comm: Communicator) -> None:
-    """Measure a run's agent on training and held-out levels, into its folder. Collective."""
+def evaluate_run(run: RunFiles, config: ReportConfig, comm: Communicator) -> None:
+    """Measure a run's agent on training and held-out levels, into a file. Collective."""
     from ppo_mpi.modes.evaluate import evaluate_command
 
+    place = place_of(run, config)
+    make_folder(place)
     asked = EvaluateConfig(
-        run=str(folder.resolve()),  # with a slash in it, and so no name under checkpoint_dir
-        json=str(folder / EVALUATION),
+        run=str(run.folder.resolve()),  # with a slash in it, and so no name under checkpoint_dir
+        json=str(place / EVALUATION),
         episodes=config.episodes,
         device=config.device,
     )
@@ -125,9 +137,9 @@ def record_clip(run: RunFiles, config: ReportConfig) -> None:
     """Record a short video of a run's agent; say why if its environment shows no picture."""
     from ppo_mpi.modes.record import record_command
 
-    folder = Path(config.asset_dir).expanduser() / run.name
+    folder = assets_of(run.folder, config.asset_dir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         (folder / CLIP).unlink(missing_ok=True)
         record_command(
             RecordConfig(
@@ -137,6 +149,20 @@ def record_clip(run: RunFiles, config: ReportConfig) -> None:
         )  # fmt: skip
     except ConfigError as error:
         print(f"warning: no clip of {run.name}: {error}", file=sys.stderr)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of assets.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the folder {folder} ({error.strerror}); choose another --asset-dir"
+        ) from error
 
 
 def report_at_end(config: TrainConfig, run_dir: Path) -> None:

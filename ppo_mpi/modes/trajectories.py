@@ -95,7 +95,7 @@ def output_path(agent: Agent, config: RecordConfig) -> Path:
     """Return the file: what ``output`` names, or a name by run and timesteps in its folder."""
     if config.output.lower().endswith(".npz"):
         return Path(config.output)
-    folder = Path(config.output) if config.output else Path(config.asset_dir) / agent.run_name
+    folder = Path(config.output) if config.output else agent.assets_in(config.asset_dir)
     return folder / f"{agent.run_name}-{agent.timesteps}-trajectories.npz"
 
 

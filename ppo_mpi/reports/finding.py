@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import unknown_name
+from ppo_mpi.storage import gallery
 from ppo_mpi.storage.run_folder import CONFIG, PROGRESS
 
 _PATTERN = "*?["
@@ -64,6 +66,9 @@ def runs_in(folder: Path) -> list[Path]:
 def _folders(word: str, root: Path) -> list[Path]:
     """Return the paths that a word may mean."""
     path = Path(word).expanduser()
+    if gallery.is_name(word):
+        names = fnmatch.filter(gallery.agents(), word) or [word]
+        return [gallery.place_of(name, root / name) for name in names]
     is_path = "/" in word or word in (".", "..") or word.startswith("~")
     base = path if is_path else root / word
     if any(c in word for c in _PATTERN):
@@ -79,6 +84,8 @@ def _folders(word: str, root: Path) -> list[Path]:
 
 
 def _no_run(word: str, root: Path, known: Sequence[Path]) -> str:
+    if gallery.is_name(word):
+        return gallery.no_such_agent(word)
     names = [path.name for path in known]
     if not names:
         return f"{word} is no run with a curve, and there is none in {root}"

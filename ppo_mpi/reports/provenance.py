@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ppo_mpi.cli_sources import merge
@@ -13,6 +14,8 @@ from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import default_preset
 from ppo_mpi.reports.run_files import RunFiles, default_settings, plain_text
+from ppo_mpi.storage import gallery
+from ppo_mpi.storage.shared_run import is_shared
 
 PROGRAM = "python -m ppo_mpi"
 PLACES = ("run", "checkpoint_dir", "asset_dir")
@@ -78,6 +81,14 @@ def split_command(command: str) -> list[str]:
         return []
 
 
+def shown_folder(folder: Path) -> Path:
+    """Return the run's folder as commands name it, to whom the page may be sent."""
+    if gallery.holds(folder):
+        return gallery.FOLDER / folder.resolve().name
+    # Where an exported run lies is for who receives it to say.
+    return Path(folder.resolve().name) if is_shared(folder) else folder
+
+
 def commands(run: RunFiles, origin: Origin) -> list[tuple[str, str]]:
     """Return (what it does, command) to repeat the run and to look at it."""
     words = ["train", run.env, *(["--preset", origin.preset] if origin.preset else [])]
@@ -88,7 +99,7 @@ def commands(run: RunFiles, origin: Origin) -> list[tuple[str, str]]:
     words += ["--run", f"{run.name}-again"]
     ranks = run.sessions[-1].get("ranks", 1) if run.sessions else 1
     launcher = f"mpirun -np {ranks} " if isinstance(ranks, int) and ranks > 1 else ""
-    folder = str(run.folder)
+    folder = str(shown_folder(run.folder))
     where = folder if "/" in folder else f"./{folder}"
     return [
         ("train it again", f"{launcher}{PROGRAM} {shlex.join(words)}"),

@@ -1,4 +1,4 @@
-"""What an exported policy is."""
+"""What an exported policy or run is."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.settings.checks import at_least
 
 SUFFIXES = {"torchscript": ".pt", "onnx": ".onnx"}
-"""Of the files, by format."""
+"""Of the files, by format; a run is a folder."""
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """In which form a trained policy is written for programs that do not know ppo_mpi."""
+    """In which form a trained policy is written: for programs that do not know ppo_mpi, or as a run
+    that can be shared."""
 
     run: str = ""
-    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
-    empty takes the newest run."""
-    format: Literal["torchscript", "onnx"] = "torchscript"
-    """torchscript (torch.jit.load, libtorch), or onnx (onnxruntime and others; needs the packages
-    of ppo_mpi[export])."""
+    """The run: a name under checkpoint_dir, gallery/NAME, or the path of a run or of one of its
+    checkpoints; empty takes the newest run."""
+    format: Literal["torchscript", "onnx", "run"] = "torchscript"
+    """torchscript (torch.jit.load, libtorch), onnx (onnxruntime and others; needs the packages of
+    ppo_mpi[export]), or run: a folder with the policy, curves, evaluations and the report, which
+    play, record, evaluate, plot, report and --borrow-from take, and in which no training goes
+    on."""
     output: str = ""
-    """File to write, which may exist; empty writes asset_dir/<run>/<run>-<timesteps>.pt or
-    .onnx."""
+    """File to write, which may exist, or folder of a run, which may not; empty writes
+    asset_dir/<run>/<run>-<timesteps>, with .pt or .onnx."""
     verify: bool = True
-    """Whether the file is loaded again and compared with the agent in its environment."""
+    """Whether what was written is loaded again and compared with the agent in its environment."""
     env: str = ""
     """The run's environment where that is code of your own: naming it says that you trust it."""
     env_kwargs: tuple[str, ...] = ()

@@ -21,8 +21,8 @@ class RecordConfig:
     """What is recorded of a trained agent: a video, or trajectories."""
 
     run: str = ""
-    """The run: a name under checkpoint_dir, or the path of a run or of one of its checkpoints;
-    empty takes the newest run."""
+    """The run: a name under checkpoint_dir, gallery/NAME, or the path of a run or of one of its
+    checkpoints; empty takes the newest run."""
     env: str = ""
     """The environment to be in, of those that the run learned together (empty: the first), or
     another one with the same observations and actions. Where it is code of your own, naming it

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.registry import unknown_name
+from ppo_mpi.storage import gallery
 from ppo_mpi.storage.durable import HALF_WRITTEN, explained, sync_folder, write_atomically
 from ppo_mpi.storage.strict_json import parse_json
 from ppo_mpi.storage.untrusted_files import read_regular_file
@@ -73,8 +74,13 @@ def run_dir(checkpoint_dir: str | Path, run: str, default: str) -> Path:
         default: the name to take if ``run`` is empty.
 
     Raises:
-        ConfigError: ``run`` is a checkpoint of a run.
+        ConfigError: ``run`` is a checkpoint of a run, or an agent of the gallery.
     """
+    if gallery.is_name(run):
+        raise ConfigError(
+            f"run={run} names an agent of the gallery, in which nothing is written; begin a new "
+            f"run with its layers: --run NAME --borrow-from {run}"
+        )
     folder = _folder(run or default, checkpoint_dir)
     if step_timesteps(folder) is not None:
         raise ConfigError(
@@ -114,8 +120,8 @@ def find_run(run: str, checkpoint_dir: str | Path) -> tuple[Path, Path | None]:
 
     Args:
         run: empty (the newest run), a name under ``checkpoint_dir``, a path to a run or to one of
-            its checkpoints; a name or path may be followed by ``:best``, by another tag or by
-            a checkpoint's timesteps.
+            its checkpoints, or ``gallery/NAME``; a name or path may be followed by ``:best``, by
+            another tag or by a checkpoint's timesteps.
         checkpoint_dir: the folder of the runs.
 
     Returns:
@@ -140,6 +146,8 @@ def find_run(run: str, checkpoint_dir: str | Path) -> tuple[Path, Path | None]:
         return folder, _tagged(folder, tag)
     if folder.is_dir():
         raise CheckpointError(f"the run {folder} has no checkpoint yet; {_HOW_TO_TRAIN}")
+    if gallery.is_name(run):
+        raise CheckpointError(gallery.no_such_agent(run))
     where = f" (runs are looked for in {checkpoint_dir})"
     message = unknown_name("run", run, runs) if runs else f"unknown run {run!r}; there is none yet"
     raise CheckpointError(f"{message}{where}; {_HOW_TO_TRAIN}")
@@ -156,6 +164,8 @@ def known_runs(checkpoint_dir: str | Path) -> dict[str, Path]:
 
 
 def _folder(run: str, checkpoint_dir: str | Path) -> Path:
+    if gallery.is_name(run):
+        return gallery.place_of(run, Path(checkpoint_dir).expanduser() / run)
     if "/" in run or run in (".", "..") or run.startswith("~"):
         return Path(run).expanduser()
     return Path(checkpoint_dir).expanduser() / run

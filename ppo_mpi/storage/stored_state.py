@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppo_mpi.config import TrainConfig
@@ -12,6 +12,7 @@ from ppo_mpi.registry import names_of, split_env_name
 from ppo_mpi.storage.checkpoint import Checkpoint
 from ppo_mpi.storage.logger import EPISODE_WINDOW
 from ppo_mpi.storage.run_folder import step_timesteps
+from ppo_mpi.storage.shared_run import holds_only_policy
 from ppo_mpi.storage.stored_config import is_number, is_whole
 
 _ENVIRONMENT = re.compile(r"(train|test|phase|train_memory|test_memory)/(\d{6,9})", re.ASCII)
@@ -35,8 +36,13 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         "iteration": (_is_count, "a count"),
         "timesteps": (_is_count, "a count"),
         "best_return": (lambda value: value is None or is_number(value), "a number"),
-        "logger": (_is_logger, "the state of a logger"),
     }
+    if holds_only_policy(state):
+        _check_entries(checkpoint, checks)
+        _check_timesteps(checkpoint)
+        _check_environments(checkpoint, {})
+        return
+    checks["logger"] = (_is_logger, "the state of a logger")
     later: dict[str, tuple[Callable[[Any], bool], str]] = {  # older checkpoints lack them
         "tags": (_are_tags, "a list of tags"),
         "losses": (_are_losses, "a list of losses"),
@@ -64,9 +70,7 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
     if config.rewards.reward_model != "none":
         pairs = _entries(num_envs, _is_pair)
         checks["intrinsic_returns"] = (pairs, f"{num_envs} pairs of numbers by index")
-    for name, (is_right, expected) in checks.items():
-        if name not in state or not is_right(state[name]):
-            raise _wrong(checkpoint, name, expected)
+    _check_entries(checkpoint, checks)
     logged = state["logger"].get("logged_iteration", 0)
     if logged > state["iteration"]:
         last = state["iteration"]
@@ -74,21 +78,39 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
             f"the checkpoint {checkpoint.path} of iteration {last} has logged_iteration={logged}, "
             f"which is yet to come; use a checkpoint that was written by ppo_mpi"
         )
-    named = step_timesteps(checkpoint.path)
-    if named is not None and named != state["timesteps"]:
-        raise _wrong(checkpoint, "timesteps", f"{named}, as in the name of its folder")
-    _check_environments(checkpoint, config)
-
-
-def _check_environments(checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Refuse states of environments that the config does not have."""
+    _check_timesteps(checkpoint)
     environment = config.environment
-    numbers = {"train": environment.num_envs, "test": environment.num_test_envs}
+    numbers = {"train": num_envs, "test": environment.num_test_envs}
     numbers |= {f"{split}_memory": number for split, number in numbers.items()}
-    numbers["phase"] = environment.num_envs if config.is_phasic else 0
+    _check_environments(checkpoint, numbers | {"phase": num_envs if config.is_phasic else 0})
+
+
+def _check_entries(
+    checkpoint: Checkpoint, checks: Mapping[str, tuple[Callable[[Any], bool], str]]
+) -> None:
+    """Refuse a state in which one of the entries is missing or is not right."""
+    for name, (is_right, expected) in checks.items():
+        if name not in checkpoint.state or not is_right(checkpoint.state[name]):
+            raise _wrong(checkpoint, name, expected)
+
+
+def _check_timesteps(checkpoint: Checkpoint) -> None:
+    """Refuse a state of other timesteps than the name of its folder."""
+    named = step_timesteps(checkpoint.path)
+    if named is not None and named != checkpoint.state["timesteps"]:
+        raise _wrong(checkpoint, "timesteps", f"{named}, as in the name of its folder")
+
+
+def _check_environments(checkpoint: Checkpoint, numbers: Mapping[str, int]) -> None:
+    """Refuse states of environments that the config does not have.
+
+    Args:
+        checkpoint: verified.
+        numbers: kind of state -> number of environments.
+    """
     for key in checkpoint.environments:
         match = _ENVIRONMENT.fullmatch(key)
-        if match is None or int(match[2]) >= numbers[match[1]]:
+        if match is None or int(match[2]) >= numbers.get(match[1], 0):
             raise CheckpointError(
                 f"the checkpoint {checkpoint.path} holds the environment {key[:80]!r}, which its "
                 "config does not have; use a checkpoint that was written by ppo_mpi"
