@@ -11,7 +11,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/cluster/",)
 """Folders that one worker runs."""
-LONG_FIRST = ("tests/cluster/", "tests/faults/", "tests/mpi/", "tests/learning/", "tests/suites/",
+BY_PAGE = "tests/docs/test_commands.py"
+"""A file whose tests are those of many pages; what belongs together is a page."""
+LONG_FIRST = ("tests/cluster/", "tests/faults/", "tests/docs/", "tests/mpi/", "tests/learning/", "tests/suites/",
               "tests/unit/test_")  # fmt: skip
 """What takes longest, in this order; the rest follows."""
 
@@ -21,6 +23,8 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         together = next((folder for folder in TOGETHER if nodeid.startswith(folder)), None)
+        if nodeid.startswith(BY_PAGE):
+            return nodeid.rpartition(":")[0]  # behind it stands the line of the page
         return together or nodeid.split("::", 1)[0]
 
 
