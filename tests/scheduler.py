@@ -1,8 +1,8 @@
 """Which of pytest-xdist's workers runs which tests, and in which order.
 
 What belongs together stays on one worker: the tests of a file, which share what its fixtures have
-trained, and everything of ``tests/cluster``, which shares one Slurm. What takes long begins first,
-so that no worker is left with it at the end.
+trained, the commands of a page of the documentation, and everything of ``tests/cluster``, which
+shares one Slurm. What takes long begins first, so that no worker is left with it at the end.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ TOGETHER = ("tests/cluster/",)
 """Folders that one worker runs."""
 BY_PAGE = "tests/docs/test_commands.py"
 """A file whose tests are those of many pages; what belongs together is a page."""
-LONG_FIRST = ("tests/cluster/", "tests/faults/", "tests/docs/", "tests/mpi/", "tests/learning/", "tests/suites/",
-              "tests/unit/test_")  # fmt: skip
+LONG_FIRST = ("tests/cluster/", "tests/faults/", "tests/docs/", "tests/mpi/", "tests/learning/",
+              "tests/suites/", "tests/unit/test_")  # fmt: skip
 """What takes longest, in this order; the rest follows."""
 
 

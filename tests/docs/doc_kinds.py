@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ AS_THEY_ARE = ("plot", "envs", "presets", "doctor", "export", "help")
 LEFT_OUT = {
     ".": "activates an environment; the tests have theirs",
     "source": "likewise, or tells a shell about completion, which has tests of its own",
+    "export": "sets a variable of the shell",
     "module": "a cluster's own software",
     "tail": "goes on until it is interrupted",
     "git": "fetches the sources from elsewhere",
@@ -84,7 +85,9 @@ def run_mode(place: Place, item: Item, line: Line, words: list[str]) -> None:
     if mode == "train":
         train(place, item, line, behind)
     elif mode in ("launch", "experiment", "sweep"):
-        plan(place, words, command.words)
+        plan(place, words)
+        if mode == "launch":
+            train(place, item, line, list(command.words)[1:])
     elif mode in SMALLER:
         place.run([mode, *SMALLER[mode](behind)], line.environ)
     elif mode in AS_THEY_ARE:
@@ -120,7 +123,7 @@ def train(place: Place, item: Item, line: Line, words: list[str]) -> None:
 
 def is_used_later(place: Place, item: Item, run: str) -> bool:
     """Return whether what stands behind ``item`` on its page looks at a run of this name."""
-    name = re.compile(rf"(?<![\w-]){re.escape(run)}(?![\w-])")
+    name = re.compile(rf"(?<![\w.-]){re.escape(run)}(?![\w.-])")
     for other in place.items[place.items.index(item) + 1 :]:
         if other.kind == "python" and name.search(other.text):
             return True
@@ -135,14 +138,12 @@ def is_used_later(place: Place, item: Item, run: str) -> bool:
     return False
 
 
-def plan(place: Place, words: list[str], behind: Sequence[str]) -> None:
-    """Let a mode that starts many jobs say what it would do; check the job of ``launch``."""
+def plan(place: Place, words: list[str]) -> None:
+    """Let a mode that starts many jobs say what it would do."""
     end = words.index("--") if "--" in words else len(words)
     own = [word for word in words[:end] if word != "--submit"]
     has_dry_run = "--dry-run" in own or "--table-only" in own
     place.run([*own, *([] if has_dry_run else ["--dry-run"]), *words[end:]])
-    if own[0] == "launch":
-        place.dry_run([word for word in behind[1:] if word != "--clobber"])
 
 
 def fewer_levels(words: list[str]) -> list[str]:

@@ -15,6 +15,8 @@ _ONE_WORD = re.compile(
     r"--\w[\w-]*=.*|-[a-zA-Z]\d+|-[kKlouvVW]|--(oversubscribe|exclusive|requeue)"
 )
 """Options of launchers and of sbatch that need no word behind them."""
+_WITHIN = re.compile(r"""(?:eval|source|\.)\s+(?:"?\$|<)\((.*)\)"?\s*(?:#.*)?""")
+"""A command whose output the shell reads: ``eval "$(ppo-mpi --completion bash)"``."""
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -52,7 +54,8 @@ def read_lines(text: str) -> list[Line]:
     Raises:
         ValueError: it is more than ``&&``, ``;``, ``|`` and ``>`` between simple commands.
     """
-    lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&")
+    within = _WITHIN.fullmatch(text)
+    lexer = shlex.shlex(within[1] if within else text, posix=True, punctuation_chars="();<>|&")
     lexer.commenters = ""
     lexer.whitespace_split = True
     words: list[str] = []

@@ -89,6 +89,8 @@ def test_a_line_is_read_as_a_shell_reads_it():
     )  # fmt: skip
     one, two = read_lines("cd x && srun -K1 -N 4 -n 64 python benchmarks/network.py --hosts 2")
     assert (one.words, two.ranks, two.script) == (("cd", "x"), 64, "benchmarks/network.py")
+    (line,) = read_lines('eval "$(ppo-mpi --completion bash)"    # now')
+    assert line.program_words == ("--completion", "bash")
     with pytest.raises(ValueError, match="more than tests/docs reads of a shell"):
         read_lines("(python -m ppo_mpi doctor)")
 

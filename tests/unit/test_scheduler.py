@@ -11,7 +11,7 @@ from jobs import PATIENCE, allowed, job_environment
 
 pytest.importorskip("xdist")
 
-from scheduler import order
+from scheduler import ByFile, order
 
 FILE = """
 import os
@@ -28,6 +28,13 @@ def test_what_takes_long_begins_first():
              "tests/unit/test_a.py::b", "tests/cluster/test_z.py::b", "tests/faults/test_b.py::c",
              "tests/unit/envs/test_0.py::b"]  # fmt: skip
     assert sorted(names, key=order) == [names[i] for i in (3, 4, 1, 2, 0, 5)]
+
+
+def test_the_commands_of_a_page_stay_together_and_pages_do_not():
+    def unit(line: str) -> str:
+        return ByFile._split_scope(None, f"tests/docs/test_commands.py::test_it[{line}]")
+
+    assert unit("docs/a.md:7") == unit("docs/a.md:19") != unit("docs/b.md:7")
 
 
 def test_a_file_and_a_cluster_stay_on_one_worker(tmp_path: Path):
