@@ -11,7 +11,7 @@ from pathlib import Path
 from doc_pages import REPOSITORY, Item
 from doc_place import Place, checked
 from doc_server import Done
-from doc_words import Line, read_lines, split_options, value_of
+from doc_words import PYTHONS, Line, read_lines, split_options, value_of
 from jobs import job_command
 
 from ppo_mpi.modes.opening import run_dir_of
@@ -67,8 +67,12 @@ def run_line(place: Place, item: Item, line: Line) -> None:
         run_mode(place, item, line, list(words))
     elif line.script:
         place.check_script(line.script, line.words[2:])
+    elif program in PYTHONS and line.words[1:3] == ("-m", "pip"):
+        run_pip(place, item, replace(line, words=line.words[2:]))
     elif program in OTHERS:
         OTHERS[program](place, item, line)
+    elif program in PYTHONS and line.words[1:3] == ("-m", "venv"):
+        return  # the tests have theirs
     elif program not in LEFT_OUT:
         raise ValueError(f"{program} is a new kind of command: teach tests/docs how to run it")
 
@@ -106,10 +110,10 @@ def train(place: Place, item: Item, line: Line, words: list[str]) -> None:
     run_dir = run_dir_of(config)
     if not is_used_later(place, item, run_dir.name) and item.page not in FIRST_STEPS:
         return
-    if place.has_run(run_dir) and "--clobber" not in words:
-        return  # it would go on with a run that is done
+    if place.has_run(run_dir) and item.page not in FIRST_STEPS:
+        return  # the page shows another way to train it
     small = place.small_words(words)
-    if line.launcher != "mpirun":
+    if line.launcher != "mpirun" or not is_sample(place, item):
         place.run(["train", *small], line.environ)
         return
     ranks = min(line.ranks, 2)
@@ -119,6 +123,12 @@ def train(place: Place, item: Item, line: Line, words: list[str]) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     checked(Done(done.returncode, done.stdout), ["mpirun", "-np", str(ranks), "train", *small])
+
+
+def is_sample(place: Place, item: Item) -> bool:
+    """Return whether ``item`` is the first on a page of first steps that starts several ranks."""
+    started = [o for o in place.items if o.text.startswith(("mpirun", "make train"))]
+    return item.page in ("README.md", *FIRST_STEPS) and item is started[0]
 
 
 def is_used_later(place: Place, item: Item, run: str) -> bool:
@@ -204,14 +214,22 @@ def run_pip(place: Place, item: Item, line: Line) -> None:
 
 
 def run_sbatch(place: Place, item: Item, line: Line) -> None:
-    """Check a script of Slurm's, and the training that its words stand for."""
-    _, (script, *words) = split_options(line.words[1:])
+    """Check a script of Slurm's, and the training that its words stand for, on its ranks."""
+    options, (script, *words) = split_options(line.words[1:])
     check_shell(place, script)
-    if Path(script).name == "sweep.slurm":
-        for game in line.environ.get("GAMES", "coinrun starpilot").split():
-            train(place, item, replace(line, environ={}), [game, *words])
-    elif (REPOSITORY / script).is_file():
-        train(place, item, replace(line, environ={}), words)
+    if script not in ("launch/train.slurm", "launch/preempt.slurm", "launch/sweep.slurm"):
+        return
+    of_script = (REPOSITORY / script).read_text(encoding="utf-8")
+    ranks = 1
+    for name in ("nodes", "ntasks-per-node"):
+        default = re.search(rf"^#SBATCH --{name}=(\d+)", of_script, re.MULTILINE)
+        assert default is not None, f"{script} has no line #SBATCH --{name}"
+        ranks *= int(value_of(options, name) or default[1])
+    games = line.environ.get("GAMES", "coinrun starpilot").split()
+    for game in games if script.endswith("sweep.slurm") else [""]:
+        of_job = [game] * bool(game) + words
+        place.parsed(["train", *of_job]).config.validate(ranks)
+        train(place, item, replace(line, environ={}), of_job)
 
 
 def run_shell_script(place: Place, item: Item, line: Line) -> None:

@@ -22,6 +22,8 @@ SMALL = ("--num-envs", "16", "--rollout-timesteps", "2048", "--total-timesteps",
          "--feature-size", "32")  # fmt: skip
 """A training that shows that everything works, where the network sees images: with a small one,
 until some episodes have ended, since without there is no curve."""
+MOST_ENVS = 64
+"""Of a dry run; more of the same would tell nothing."""
 MOST_TIMESTEPS = 16_384
 """Of a training with vectors."""
 
@@ -70,7 +72,13 @@ class Place:
         """
         asked = (*words, str(self.folder) if self.has_files else "")
         if asked not in self.server.checked:
-            self.run(["train", *words, "--dry-run"])
+            environment = self.parsed(["train", *words]).config.environment  # as they stand
+            few: list[str] = []
+            if environment.num_envs > MOST_ENVS and environment.num_envs % MOST_ENVS == 0:
+                few += ["--num-envs", str(MOST_ENVS)]
+            if environment.num_test_envs > MOST_ENVS:
+                few += ["--num-test-envs", str(MOST_ENVS)]
+            self.run(["train", *words, *few, "--dry-run"])
             self.server.checked.add(asked)
 
     def check_script(self, script: str, words: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ PYTHONS = ("python", "python3")
 LAUNCHERS = ("mpirun", "mpiexec", "srun")
 _RANKS = ("-n", "-np", "--ntasks")
 _ONE_WORD = re.compile(
-    r"--\w[\w-]*=.*|-[a-zA-Z]\d+|-[kKlouvVW]|--(oversubscribe|exclusive|requeue)"
+    r"--\w[\w-]*=.*|-[a-zA-Z]\d+|-[kKlouvVW]|--(oversubscribe|exclusive|requeue|pty)"
 )
 """Options of launchers and of sbatch that need no word behind them."""
 _WITHIN = re.compile(r"""(?:eval|source|\.)\s+(?:"?\$|<)\((.*)\)"?\s*(?:#.*)?""")
