@@ -1,8 +1,8 @@
 """Which of pytest-xdist's workers runs which tests, and in which order.
 
 What belongs together stays on one worker: the tests of a file, which share what its fixtures have
-trained, and everything of ``tests/cluster``, which shares one Slurm. What takes long begins first,
-so that no worker is left with it at the end.
+trained, the commands of a page of the documentation, and everything of ``tests/cluster``, which
+shares one Slurm. What takes long begins first, so that no worker is left with it at the end.
 
 Some tests mostly wait, for a time limit, a preemption or a killed launcher's ranks. There is one
 worker more than cores, and one worker at a time is given such tests as long as there are any, so
@@ -19,10 +19,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/cluster/",)
 """Folders that one worker runs."""
+BY_PAGE = "tests/docs/test_commands.py"
+"""A file whose tests are those of many pages; what belongs together is a page."""
 WAITING = ("tests/cluster/", "tests/faults/")
 """Folders of which tests wait most of their time."""
-LONG_FIRST = ("tests/cluster/", "tests/faults/", "tests/mpi/", "tests/learning/", "tests/suites/",
-              "tests/unit/test_")  # fmt: skip
+LONG_FIRST = ("tests/cluster/", "tests/faults/", "tests/docs/", "tests/mpi/", "tests/learning/",
+              "tests/suites/", "tests/unit/test_")  # fmt: skip
 """What takes longest, in this order; the rest follows."""
 
 
@@ -31,6 +33,8 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         together = next((folder for folder in TOGETHER if nodeid.startswith(folder)), None)
+        if nodeid.startswith(BY_PAGE):
+            return nodeid.rpartition(":")[0]  # behind it stands the line of the page
         return together or nodeid.split("::", 1)[0]
 
     def _assign_work_unit(self, node: Any) -> None:

@@ -12,7 +12,7 @@ from jobs import PATIENCE, allowed, job_environment
 
 pytest.importorskip("xdist")
 
-from scheduler import next_unit, number_of_workers, order
+from scheduler import ByFile, next_unit, number_of_workers, order
 
 FILE = """
 import os
@@ -44,6 +44,13 @@ def test_one_worker_at_a_time_has_tests_that_wait_as_long_as_there_is_a_choice()
 
 def test_there_is_one_worker_more_than_cores():
     assert number_of_workers() == len(os.sched_getaffinity(0)) + 1
+
+
+def test_the_commands_of_a_page_stay_together_and_pages_do_not():
+    def unit(line: str) -> str:
+        return ByFile._split_scope(None, f"tests/docs/test_commands.py::test_it[{line}]")
+
+    assert unit("docs/a.md:7") == unit("docs/a.md:19") != unit("docs/b.md:7")
 
 
 def test_a_file_and_a_cluster_stay_on_one_worker(tmp_path: Path):
