@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ppo_mpi"
 FILES = sorted(PACKAGE.rglob("*.py"))
-PLACES = [ROOT / name for name in ("ppo_mpi", "tests", "benchmarks", "launch")]
+PLACES = [ROOT / name for name in ("ppo_mpi", "tests", "benchmarks", "docs", "launch")]
 ALL_FILES = sorted(
     [*ROOT.glob("*.py"), *(path for place in PLACES for path in place.rglob("*.py"))]
 )
