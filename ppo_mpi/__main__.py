@@ -68,6 +68,10 @@ def run_program(argv: Sequence[str]) -> int:
     Returns:
         the exit status of this process.
     """
+    if argv[:1] == ["--complete"]:  # by a shell, at each press of Tab: before anything slow
+        from ppo_mpi.modes.completion import print_candidates
+
+        return print_candidates(argv[1:])
     from ppo_mpi.cli import parse_command, summary_text
     from ppo_mpi.distributed.guard import launched_rank
     from ppo_mpi.errors import ConfigError

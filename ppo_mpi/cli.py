@@ -6,42 +6,23 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from typing import Any
 
 import ppo_mpi
 from ppo_mpi import registry
-from ppo_mpi.cli_modes import MODES
+from ppo_mpi.cli_fields import config_fields
+from ppo_mpi.cli_modes import MODES, TrainOptions, all_kinds, shown_class
+from ppo_mpi.cli_shells import SCRIPTS
 from ppo_mpi.cli_sources import COMMAND_LINE, DEFAULT, merge, resolve, unknown_setting
-from ppo_mpi.cli_values import (
-    Sourced,
-    build_config,
-    completion_text,
-    config_fields,
-    help_text,
-)
-from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, Kind, Setting, split_words
+from ppo_mpi.cli_values import build_config, help_text
+from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, Setting, Sourced, split_words
 from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.env_names import renamed
 from ppo_mpi.errors import ConfigError
 
 PROGRAM = "python -m ppo_mpi"
-SHELLS = ("bash", "zsh", "tcsh")
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to do with the settings; these are not kept with the run."""
-
-    preset: str = ""
-    """Published settings by name (`presets` lists them); empty takes the environment's own."""
-    config: str = ""
-    """YAML file with settings, flat or by sections; a run's config.yaml repeats that run."""
-    dry_run: bool = False
-    """Whether to show every value with its origin, sizes, speed and ETA instead of training."""
-    clobber: bool = False
-    """Whether to delete a run of the same name and start over, instead of going on with it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ def parse_command(argv: Sequence[str]) -> Command:
     argv = list(argv)
     end = argv.index("--") if "--" in argv else len(argv)
     argv, behind = argv[:end], argv[end + 1 :]
-    settings, plain = split_words(argv, _all_kinds())
+    settings, plain = split_words(argv, all_kinds())
     notes: list[str] = []
     settings = [_rename(setting, notes) for setting in settings]
     asked = {setting.key for setting in settings}
@@ -130,38 +111,20 @@ examples:
   {PROGRAM} evaluate coinrun --levels both --json scores.json
 
 `{PROGRAM} MODE --help` explains each setting of a mode;
-`ppo-mpi --completion bash` prints what lets the shell complete them (source it).
+`ppo-mpi --completion bash` (zsh, fish) prints what lets the shell complete them (source it).
 """
 
 
 def _mode_help(name: str) -> str:
     mode = MODES[name]
     word = f" [{mode.plain_word.upper()}]" if mode.plain_word else ""
-    return help_text(_shown_class(name), f"{PROGRAM} {name}{word}", mode.summary)
-
-
-def _shown_class(mode: str) -> type:
-    """Return the dataclass of all that can be set in a mode."""
-    if mode != "train":
-        return MODES[mode].config_class
-    parts: list[tuple[str, Any, Any]] = [("command", TrainOptions, TrainOptions())]
-    parts += [(f.name, type(f.default), f.default) for f in fields(TrainConfig)]
-    return make_dataclass("TrainHelp", parts, frozen=True)
+    return help_text(shown_class(name), f"{PROGRAM} {name}{word}", mode.summary)
 
 
 def _completion(shell: str) -> str:
-    if shell not in SHELLS:
-        raise ConfigError(registry.unknown_name("shell", shell, SHELLS))
-    return completion_text({name: _shown_class(name) for name in MODES}, "ppo-mpi", shell)
-
-
-def _all_kinds() -> dict[str, Kind]:
-    """Return how many words each setting of any mode takes, under its old names as well."""
-    kinds: dict[str, Kind] = {"mode": "value", "completion": "value"}
-    kinds |= {"help": "flag", "version": "flag"}
-    for config_class in (TrainOptions, *(mode.config_class for mode in MODES.values())):
-        kinds |= {name: known.kind for name, known in config_fields(config_class).items()}
-    return kinds | {old: kinds[new] for old, new in OLD_NAMES.items()}
+    if shell not in SCRIPTS:
+        raise ConfigError(registry.unknown_name("shell", shell, SCRIPTS))
+    return SCRIPTS[shell]
 
 
 def _rename(setting: Setting, notes: list[str]) -> Setting:

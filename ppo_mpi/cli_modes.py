@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, make_dataclass
+from typing import Any
 
+from ppo_mpi.cli_fields import config_fields
+from ppo_mpi.cli_words import OLD_NAMES, Kind
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.mode_config import (
     DoctorConfig,
@@ -19,6 +22,20 @@ from ppo_mpi.settings.plot import PlotConfig
 from ppo_mpi.settings.record import RecordConfig
 from ppo_mpi.settings.report import ReportConfig
 from ppo_mpi.settings.sweep import SweepConfig
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to do with the settings; these are not kept with the run."""
+
+    preset: str = ""
+    """Published settings by name (`presets` lists them); empty takes the environment's own."""
+    config: str = ""
+    """YAML file with settings, flat or by sections; a run's config.yaml repeats that run."""
+    dry_run: bool = False
+    """Whether to show every value with its origin, sizes, speed and ETA instead of training."""
+    clobber: bool = False
+    """Whether to delete a run of the same name and start over, instead of going on with it."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +65,21 @@ MODES = {
     "envs": Mode(EnvsConfig, "list the environments, and how to get what is missing", "family"),
     "doctor": Mode(DoctorConfig, "check the installation and say what to do"),
 }
+
+
+def shown_class(mode: str) -> type:
+    """Return the dataclass of all that can be set in a mode."""
+    if mode != "train":
+        return MODES[mode].config_class
+    parts: list[tuple[str, Any, Any]] = [("command", TrainOptions, TrainOptions())]
+    parts += [(f.name, type(f.default), f.default) for f in fields(TrainConfig)]
+    return make_dataclass("TrainHelp", parts, frozen=True)
+
+
+def all_kinds() -> dict[str, Kind]:
+    """Return how many words each setting of any mode takes, under its old names as well."""
+    kinds: dict[str, Kind] = {"mode": "value", "completion": "value"}
+    kinds |= {"help": "flag", "version": "flag"}
+    for config_class in (TrainOptions, *(mode.config_class for mode in MODES.values())):
+        kinds |= {name: known.kind for name, known in config_fields(config_class).items()}
+    return kinds | {old: kinds[new] for old, new in OLD_NAMES.items()}

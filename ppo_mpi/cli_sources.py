@@ -15,7 +15,8 @@ from pathlib import Path
 import yaml
 
 from ppo_mpi import registry
-from ppo_mpi.cli_values import Field, Sourced
+from ppo_mpi.cli_fields import Field
+from ppo_mpi.cli_words import Sourced
 from ppo_mpi.errors import ConfigError
 
 COMMAND_LINE = "command line"

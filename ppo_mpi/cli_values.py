@@ -8,75 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import io
-import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
+from dataclasses import make_dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 
-from ppo_mpi.cli_words import BOOLEANS, Kind
+from ppo_mpi.cli_fields import Field, config_fields, describe
+from ppo_mpi.cli_words import BOOLEANS, Sourced
 from ppo_mpi.errors import ConfigError
 
 Config = TypeVar("Config")
 
 _MULTIPLES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
-
-
-@dataclass(frozen=True)
-class Sourced:
-    """A value as text, and where it came from."""
-
-    values: tuple[str, ...]
-    """The words of the value; one for everything but lists."""
-    origin: str
-    """``command line``, ``my.yaml:3`` or ``preset cartpole:4``."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a config dataclass."""
-
-    section: str
-    """Name of the section that holds it; empty where there are no sections."""
-    annotation: Any
-    """Its type."""
-
-    @property
-    def kind(self) -> Kind:
-        """How many words its value takes on the command line."""
-        if self.annotation is bool:
-            return "flag"
-        if get_origin(self.annotation) is tuple:
-            return "texts" if get_args(self.annotation)[0] is str else "numbers"
-        return "value"
-
-    @property
-    def is_optional(self) -> bool:
-        """Whether the value may be None."""
-        is_union = get_origin(self.annotation) in (Union, types.UnionType)
-        return is_union and types.NoneType in get_args(self.annotation)
-
-
-def config_fields(config_class: type, section: str = "") -> dict[str, Field]:
-    """Return name -> field over all sections of a config dataclass, in their order."""
-    return dict(_cached_fields(config_class, section))
-
-
-@functools.cache
-def _cached_fields(config_class: type, section: str) -> dict[str, Field]:
-    found: dict[str, Field] = {}
-    for name, annotation in typing.get_type_hints(config_class).items():
-        if is_dataclass(annotation):
-            found |= config_fields(typing.cast(type, annotation), section=name)
-        elif name in {f.name for f in fields(config_class)}:
-            found[name] = Field(section, annotation)
-    return found
 
 
 def parse_count(text: str) -> int:
@@ -244,29 +192,6 @@ def _wrong_type(name: str, sourced: Sourced, field: Field) -> str:
     return f"{name}={value!r} ({sourced.origin}) is not {describe(field.annotation)}{near}"
 
 
-def describe(annotation: Any) -> str:
-    """Return what a value of that type looks like, in words."""
-    arguments = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if get_origin(annotation) is tuple:
-        elements = {
-            str: "key=value words",
-            int: "whole numbers such as 64 64",
-            float: "numbers such as -10 10",
-        }
-        return f"a list of {elements[arguments[0]]}"
-    if get_origin(annotation) in (Union, types.UnionType):
-        behind = "none" if types.NoneType in arguments else "empty"  # else of words alone
-        return f"{describe(arguments[0])}, or {behind}"
-    return {
-        bool: "true or false",
-        int: "a whole number (64, 64k, 25e6, 25M)",
-        float: "a number (0.5, 5e-4)",
-        str: "a text",
-    }[annotation]
-
-
 def help_text(options_class: type, program: str, description: str) -> str:
     """Return tyro's help for a dataclass: every field with meaning, default and choices."""
     text = io.StringIO()
@@ -278,22 +203,5 @@ def help_text(options_class: type, program: str, description: str) -> str:
             description=description,
             args=["--help"],
             config=flat,
-        )
-    return text.getvalue()
-
-
-def completion_text(modes: Mapping[str, type], program: str, shell: str) -> str:
-    """Return tyro's completion script for a shell.
-
-    Args:
-        modes: the first word -> the dataclass of the settings behind it.
-        program: name of the command to complete.
-        shell: ``bash``, ``zsh`` or ``tcsh``.
-    """
-    text = io.StringIO()
-    words = ["--tyro-print-completion", shell]
-    with _registry(), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        tyro.extras.subcommand_cli_from_dict(
-            dict(modes), prog=program, args=words, config=(tyro.conf.OmitArgPrefixes,)
         )
     return text.getvalue()

@@ -60,6 +60,16 @@ class Setting:
     """The word that named it, for messages."""
 
 
+@dataclass(frozen=True)
+class Sourced:
+    """A value as text, and where it came from."""
+
+    values: tuple[str, ...]
+    """The words of the value; one for everything but lists."""
+    origin: str
+    """``command line``, ``my.yaml:3`` or ``preset cartpole:4``."""
+
+
 def split_words(argv: Sequence[str], kinds: Mapping[str, Kind]) -> tuple[list[Setting], list[str]]:
     """Tell settings from plain words.
 

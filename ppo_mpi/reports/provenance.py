@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppo_mpi.cli_fields import config_fields
 from ppo_mpi.cli_sources import merge
-from ppo_mpi.cli_values import Sourced, build_config, config_fields
+from ppo_mpi.cli_values import build_config
+from ppo_mpi.cli_words import Sourced
 from ppo_mpi.config import TrainConfig, flatten
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import default_preset

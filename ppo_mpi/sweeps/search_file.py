@@ -13,9 +13,10 @@ from typing import Literal, get_args
 
 import yaml
 
+from ppo_mpi.cli_fields import Field, config_fields
 from ppo_mpi.cli_sources import compose, read_mapping, resolve
-from ppo_mpi.cli_values import Field, Sourced, config_fields, parse_boolean, parse_count
-from ppo_mpi.cli_words import OLD_NAMES
+from ppo_mpi.cli_values import parse_boolean, parse_count
+from ppo_mpi.cli_words import OLD_NAMES, Sourced
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.sweeps.metrics import Metric, Over

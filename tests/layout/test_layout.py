@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ppo_mpi"
 FILES = sorted(PACKAGE.rglob("*.py"))
-PLACES = [ROOT / name for name in ("ppo_mpi", "tests", "benchmarks", "launch")]
+PLACES = [ROOT / name for name in ("ppo_mpi", "tests", "benchmarks", "docs", "launch")]
 ALL_FILES = sorted(
     [*ROOT.glob("*.py"), *(path for place in PLACES for path in place.rglob("*.py"))]
 )
@@ -41,7 +41,8 @@ ROWS = {
     ),
     **dict.fromkeys(("distributed", "presets"), 1),
     **dict.fromkeys(("networks", "envs", "storage"), 2),
-    **dict.fromkeys(("cli", "cli_modes", "cli_sources", "cli_values", "cli_words"), 2),
+    **dict.fromkeys(("cli", "cli_fields", "cli_modes", "cli_shells", "cli_sources"), 2),
+    **dict.fromkeys(("cli_values", "cli_words"), 2),
     "learning": 3,
     **dict.fromkeys(("algorithms", "rewards"), 4),
     **dict.fromkeys(

@@ -10,9 +10,10 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from ppo_mpi.cli import OLD_NAMES, TrainOptions, parse_command
-from ppo_mpi.cli_modes import MODES
-from ppo_mpi.cli_values import config_fields, parse_count
+from ppo_mpi.cli import OLD_NAMES, parse_command
+from ppo_mpi.cli_fields import config_fields
+from ppo_mpi.cli_modes import MODES, TrainOptions
+from ppo_mpi.cli_values import parse_count
 from ppo_mpi.cli_words import split_words
 from ppo_mpi.config import TrainConfig, flatten, sections
 from ppo_mpi.errors import ConfigError
@@ -304,14 +305,17 @@ def test_help_without_a_mode_lists_the_modes():
     assert all(f"  {mode}" in text for mode in MODES)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-def test_the_completion_is_a_script_that_the_shell_can_read():
-    script = parse_command(["--completion", "bash"]).config
-    assert "--rollout-timesteps" in script
-    assert "--dry-run" in script
-    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_is_a_script_that_the_shell_can_read(shell):
+    script = parse_command(["--completion", shell]).config
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell}")
+    done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "unknown shell 'fishy'; known: bash" in error_of("--completion", "fishy")
+
+
+def test_the_completion_of_an_unknown_shell_is_an_error():
+    assert "unknown shell 'fishy'; did you mean fish?" in error_of("--completion", "fishy")
 
 
 def test_words_are_split_without_being_checked():
