@@ -326,8 +326,16 @@ class GymEnvs(VecEnvs):
 
     def _flat(self, obs: Any) -> np.ndarray:
         if self._is_vector:  # what flatten would do, in a fifth of the time
-            return np.asarray(obs, np.float32).ravel()
-        return flat_observation(self._obs_space, self.obs_spec, obs)
+            flat = np.asarray(obs, np.float32).ravel()
+        else:
+            flat = flat_observation(self._obs_space, self.obs_spec, obs)
+        if flat.shape != self.obs_spec.shape:  # numpy would repeat a single number without a word
+            raise FailedEnvironmentError(
+                f"{self._id} gave an observation of {flat.size} numbers, where its "
+                f"observation_space is {self._obs_space}: mend the one or the other, then start "
+                "the same command again"
+            )
+        return flat
 
     def _is_box(self) -> bool:
         from gymnasium.spaces import Box as GymBox

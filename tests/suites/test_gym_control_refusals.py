@@ -12,9 +12,16 @@ import pytest
 
 pytest.importorskip("gymnasium")
 
+import gymnasium
+
 from ppo_mpi.envs.base import VecEnvs
-from ppo_mpi.envs.gym_control import make_envs
-from ppo_mpi.errors import CheckpointError, ConfigError, MissingPackageError
+from ppo_mpi.envs.gym_control import GymEnvs, make_envs
+from ppo_mpi.errors import (
+    CheckpointError,
+    ConfigError,
+    FailedEnvironmentError,
+    MissingPackageError,
+)
 
 
 def make(task: str, indices: list[int], *env_kwargs: str, **named: Any) -> VecEnvs:
@@ -122,3 +129,18 @@ def test_a_random_streams_position_beyond_its_numbers_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="a position beyond its numbers"):
             _check_position(state)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_an_observation_of_another_size_than_its_space_is_named(size: int) -> None:
+    class Wrong(gymnasium.Env[np.ndarray, int]):
+        observation_space = gymnasium.spaces.Box(-1.0, 1.0, (3,))
+        action_space = gymnasium.spaces.Discrete(2)
+
+        def reset(self, **keywords: Any) -> tuple[np.ndarray, dict[str, Any]]:
+            return np.zeros(size, np.float32), {}
+
+    envs = GymEnvs("mine:Wrong", [0], 0, "train", False, {}, make=lambda *_: Wrong())
+    message = f"mine:Wrong gave an observation of {size} numbers, where its observation_space is "
+    with pytest.raises(FailedEnvironmentError, match=message):
+        envs.reset()
