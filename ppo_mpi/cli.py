@@ -21,7 +21,14 @@ from ppo_mpi.cli_values import (
     config_fields,
     help_text,
 )
-from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, Kind, Setting, split_words
+from ppo_mpi.cli_words import (
+    OLD_NAMES,
+    OLD_PRESETS,
+    SHORT_NAMES,
+    Kind,
+    Setting,
+    split_words,
+)
 from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.env_names import renamed
 from ppo_mpi.errors import ConfigError
@@ -168,7 +175,8 @@ def _rename(setting: Setting, notes: list[str]) -> Setting:
     section, dot, name = setting.key.rpartition(".")
     if name in OLD_NAMES:
         new = OLD_NAMES[name]
-        notes.append(f"{name} is called {new} here")
+        if name not in SHORT_NAMES:
+            notes.append(f"{name} is called {new} here")
         setting = replace(setting, key=section + dot + new)
     old = setting.values[0] if setting.values else ""
     if setting.key in ("preset", "name") and old in OLD_PRESETS:
