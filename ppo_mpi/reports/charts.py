@@ -78,7 +78,8 @@ def make_charts(entries: Sequence[Entry]) -> tuple[list[Chart], list[Chart]]:
     )
     main = [make_chart(entries, names, MOST_POINTS if k == 0 else FEWER_POINTS)
             for k, names in enumerate(CHARTS)]  # fmt: skip
-    more = [make_chart(entries, (name,), FEWER_POINTS) for name in [*others][:MOST_CHARTS]]
+    fewest = FEWER_POINTS // min(FEW_CURVES, len(entries))  # there are many, and few are opened
+    more = [make_chart(entries, (name,), fewest) for name in [*others][:MOST_CHARTS]]
     return [c for c in main if c.series], [c for c in more if c.series]
 
 

@@ -78,10 +78,10 @@ def make_page(content: Content) -> str:
         tag("header", tag("h1", heading), tag("p", _subtitle(runs), class_="soft")),
         tag("main", joined([
             summary_section(runs, content.scores, entries),
+            videos_section(content.videos, content.left_out),
             comparison_section(runs),
             curves_section(entries, main, more),
             evaluation_section(content.scores, content.gaps),
-            videos_section(content.videos, content.left_out),
             joined(settings_section(run, origins[k], len(runs) > 1) for k, run in enumerate(runs)),
             time_section(runs),
             machine_section(runs),
@@ -202,9 +202,10 @@ def videos_section(videos: Sequence[tuple[str, bytes]], left_out: Sequence[str])
         return Markup("")
     shown = [
         tag("figure",
-            tag("video", src="data:video/mp4;base64," + base64.b64encode(content).decode(),
+            # The fragment shows a picture before it plays, which else is left blank.
+            tag("video", src=f"data:video/mp4;base64,{base64.b64encode(content).decode()}#t=0.1",
                 controls="controls", loop="loop", muted="muted", playsinline="playsinline",
-                aria_label=words),
+                preload="auto", aria_label=words),
             tag("figcaption", words))
         for words, content in videos
     ]  # fmt: skip

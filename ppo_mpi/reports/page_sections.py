@@ -30,9 +30,11 @@ def summary_section(
     """Return the figures that one looks for first: cards for one run, tables for several."""
     if len(runs) > 1:
         facts = [facts_of(run, scores) for run in runs]
-        known = [name for name in facts[0] if any(own[name] != "-" for own in facts)]
+        names = dict.fromkeys(name for own in facts for name in own)
+        known = [name for name in names if any(own.get(name, "-") != "-" for own in facts)]
         rows = [
-            [run.name, *(own[name] for name in known)] for run, own in zip(runs, facts, strict=True)
+            [run.name, *(own.get(name, "-") for name in known)]
+            for run, own in zip(runs, facts, strict=True)
         ]
         each = table(["run", *known], rows, numbers_from=2)
         return tag("section", tag("h2", "Summary"), _means_table(entries), each)
@@ -73,6 +75,9 @@ def facts_of(run: RunFiles, scores: Sequence[LevelScore]) -> dict[str, str]:
     facts = {"state": "not finished" if done is None else "finished"}
     for column, words in RETURNS.items():
         facts[f"mean return, {words}"] = number(last(run, column), 2)
+    for score in scores:
+        if score.run == run.name and score.env == run.env:
+            facts[f"evaluated, {score.levels}"] = number(score.number("mean_return"), 2)
     normalized = [s.number("normalized_score") for s in scores if s.run == run.name]
     known = [value for value in normalized if math.isfinite(value)]
     facts["normalized score"] = " / ".join(number(value) for value in known) or "-"

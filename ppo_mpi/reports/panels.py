@@ -78,8 +78,8 @@ class Reference:
         return f"{PUBLISHED} at {self.timesteps / 1e6:g}M, {RETURNS[self.column]}"
 
     def curve_until(self, end: float) -> PublishedCurve | None:
-        """Return the curve up to a little beyond where ours ends; None where there is none."""
-        shown = self.curve.until(1.02 * end) if self.curve else None
+        """Return the curve up to where ours ends; None where there is none so far."""
+        shown = self.curve.until(end) if self.curve else None
         return shown if shown is not None and len(shown.timesteps) > 1 else None
 
     def is_near(self, end: float) -> bool:

@@ -183,7 +183,7 @@ def test_no_text_of_a_run_becomes_markup_or_script(tmp_path):
 def test_a_page_asks_for_nothing_from_outside(tmp_path):
     text = page_of(curve_run(tmp_path / "a", returns(1.0)), videos=[("a", b"film")])
     page = Page(text)
-    assert page.addresses == ["data:video/mp4;base64,ZmlsbQ=="]
+    assert page.addresses == ["data:video/mp4;base64,ZmlsbQ==#t=0.1"]
     assert "default-src 'none'" in html.unescape(text)
     assert not re.search(r"@import|url\(", text)
 
