@@ -77,8 +77,8 @@ def make_page(content: Content) -> str:
     sections = [
         tag("header", tag("h1", heading), tag("p", _subtitle(runs), class_="soft")),
         tag("main", joined([
-            summary_section(runs, content.scores, entries),
-            videos_section(content.videos, content.left_out),
+            tag("div", summary_section(runs, content.scores, entries),
+                videos_section(content.videos, content.left_out), class_="top"),
             comparison_section(runs),
             curves_section(entries, main, more),
             evaluation_section(content.scores, content.gaps),
@@ -210,7 +210,7 @@ def videos_section(videos: Sequence[tuple[str, bytes]], left_out: Sequence[str])
         for words, content in videos
     ]  # fmt: skip
     notes = [tag("p", words, class_="soft") for words in left_out]
-    return tag("section", tag("h2", "Videos"), tag("div", *shown, class_="videos"), *notes)
+    return tag("section", tag("div", *shown, class_="videos"), *notes, aria_label="videos")
 
 
 def write_page(path: Path, content: Content) -> int:

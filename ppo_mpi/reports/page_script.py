@@ -174,26 +174,37 @@ function nearest(at, x) {
   return x - at[low][0] < at[high][0] - x ? low : high;
 }
 
-function describe(s, k) {
+// What a curve has at x pixels: a row's own values, between two rows their mean; null outside.
+function valuesAt(s, x) {
+  const k = nearest(s.at, x), isRow = Math.abs(s.at[k][0] - x) <= 3;
+  const before = isRow || s.at[k][0] < x ? k : k - 1, after = isRow ? k : before + 1;
+  if (before < 0 || after >= s.at.length) return null;
+  const share = isRow ? 0 : (x - s.at[before][0]) / (s.at[after][0] - s.at[before][0]);
+  return [s.py, s.low, s.high].map((v) => v && v[before] + share * (v[after] - v[before]));
+}
+
+function describe(s, [middle, low, high]) {
   const several = data.entries.filter((e, place) => isShown(place)).length > 1;
   const name = s.entry < 0 ? s.name
     : [several ? data.entries[s.entry].label : "", s.name].filter(Boolean).join(", ");
   const value = (v) => amount(!state.log ? v : 10 ** v);
-  const band = s.entry < 0 || !s.low ? "" : ` (${value(s.low[k])} to ${value(s.high[k])})`;
-  return (name ? name + ": " : "") + value(s.py[k]) + band;
+  const band = s.entry < 0 || low === undefined ? "" : ` (${value(low)} to ${value(high)})`;
+  return (name ? name + ": " : "") + value(middle) + band;
 }
 
 function show(box, x) {
-  const tip = box.querySelector(".tip");
-  if (!box.points?.length) return;
+  const tip = box.querySelector(".tip"), ours = box.points?.filter((s) => s.entry >= 0) || [];
+  if (!ours.length) return;
   let place = null;
-  const lines = [];
-  for (const s of box.points) {
+  for (const s of ours) {
     const k = nearest(s.at, x);
     if (!place || Math.abs(s.at[k][0] - x) < Math.abs(place.x - x))
       place = { x: s.at[k][0], value: s.px[k] };
-    lines.push(describe(s, k));
   }
+  const lines = [...ours, ...box.points.filter((s) => s.entry < 0)].flatMap((s) => {
+    const values = valuesAt(s, place.x);
+    return values ? [describe(s, values)] : [];
+  });
   const where = state.x === "t" ? place.value.toLocaleString("en") + " timesteps"
                                 : duration(place.value);
   tip.replaceChildren(...[where, ...lines].map((text) => {

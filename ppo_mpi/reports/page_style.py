@@ -57,9 +57,11 @@ figure { margin: 0; min-width: 0; } figcaption { font-size: 0.95rem; font-weight
 .bar { display: flex; height: 1.4rem; border-radius: 0.3rem; overflow: hidden; margin: 0.4rem 0; }
 .bar span { min-width: 1px; } pre { background: var(--box); border-radius: 0.4rem; padding: 0.6rem;
   overflow-x: auto; font-size: 0.85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
-video { max-width: 100%; width: 22rem; border-radius: 0.4rem; display: block; }
-.videos { display: flex; flex-wrap: wrap; gap: 1rem; } details { margin: 0.6rem 0; }
-summary { cursor: pointer; } footer { margin-top: 2.5rem; }
+.top { display: flex; flex-wrap: wrap; gap: 0 2rem; }
+.top > section:first-child { flex: 1 1 24rem; min-width: 0; }
+video { max-width: 100%; width: 18rem; border-radius: 0.4rem; display: block; }
+.videos { display: flex; flex-wrap: wrap; gap: 1rem; margin: 0.8rem 0; }
+details { margin: 0.6rem 0; } summary { cursor: pointer; } footer { margin-top: 2.5rem; }
 .swatch.c0, .bar .c0 { background: var(--c0); } .swatch.c1, .bar .c1 { background: var(--c1); }
 .swatch.c2, .bar .c2 { background: var(--c2); } .swatch.c3, .bar .c3 { background: var(--c3); }
 .swatch.c4, .bar .c4 { background: var(--c4); } .swatch.c5, .bar .c5 { background: var(--c5); }
