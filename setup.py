@@ -47,6 +47,8 @@ EXTRAS = {
     "video": ["imageio-ffmpeg>=0.3"],
     "plot": ["matplotlib>=3.7"],
     "tracking": ["tensorboard>=2.12", "wandb>=0.16"],
+    # What writes; mlflow itself has the pages that show it, too. The others: its file of SQLite.
+    "mlflow": ["mlflow-skinny>=3.0", "sqlalchemy>=2.0", "alembic>=1.13"],
     "export": ["onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.19"],
     "sweep": ["optuna>=4.0", "scikit-learn>=1.3"],  # the second: which settings mattered
     "minari": ["minari[hdf5]>=0.5"],

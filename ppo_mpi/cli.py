@@ -17,7 +17,7 @@ from ppo_mpi.cli_modes import MODES, TrainOptions, all_kinds, shown_class
 from ppo_mpi.cli_shells import SCRIPTS
 from ppo_mpi.cli_sources import COMMAND_LINE, DEFAULT, merge, resolve, unknown_setting
 from ppo_mpi.cli_values import build_config, help_text
-from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, Setting, Sourced, split_words
+from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, SHORT_NAMES, Setting, Sourced, split_words
 from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.env_names import renamed
 from ppo_mpi.errors import ConfigError
@@ -131,7 +131,8 @@ def _rename(setting: Setting, notes: list[str]) -> Setting:
     section, dot, name = setting.key.rpartition(".")
     if name in OLD_NAMES:
         new = OLD_NAMES[name]
-        notes.append(f"{name} is called {new} here")
+        if name not in SHORT_NAMES:
+            notes.append(f"{name} is called {new} here")
         setting = replace(setting, key=section + dot + new)
     old = setting.values[0] if setting.values else ""
     if setting.key in ("preset", "name") and old in OLD_PRESETS:

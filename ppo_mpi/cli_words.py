@@ -45,6 +45,8 @@ OLD_NAMES = {
     "ui": "display",
     "wandb_project_name": "track_project", "wandb_entity": "track_entity",
 }  # fmt: skip
+SHORT_NAMES = {"ui"}
+"""Of these, names that are ours as well: nothing has to be said of them."""
 OLD_PRESETS = {name: f"procgen-{name}" for name in ("easy", "easy-200", "hard", "hard-500")}
 
 

@@ -72,7 +72,7 @@ def remarks(groups: Sequence[Group], panels: Sequence[Panel]) -> list[str]:
     lines = []
     for group in groups:
         names = ", ".join(run.name for run in group.runs)
-        seeds = "seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
+        seeds = "1 seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
         what = f"{group.env}, {group.label}" if group.label else group.env
         lines.append(f"{what}: {seeds} ({names})")
         if again := same_seeds(group):

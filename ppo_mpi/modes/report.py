@@ -22,8 +22,8 @@ from ppo_mpi.storage.run_folder import REPORT
 from ppo_mpi.storage.shared_run import is_shared
 from ppo_mpi.storage.untrusted_files import read_regular_file
 
-MAX_VIDEO_BYTES = 1_200_000
-"""Of all videos of a page together, which then stays under 2 MB."""
+MAX_VIDEO_BYTES = 1_100_000
+"""Of all videos of a page together: a run's page then stays under 2 MB, as base64 takes a third."""
 CLIP_SECONDS, CLIP_SIZE = 10.0, 256
 CLIP = "clip.mp4"
 

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ppo_mpi.reports.entries import Entry
 from ppo_mpi.reports.panels import RETURNS, WORDS, references_for
 from ppo_mpi.reports.run_files import RunFiles
+from ppo_mpi.storage.time_parts import time_parts
 
 MOST_POINTS, FEWER_POINTS = 1000, 300
 """Points of a curve in the first chart, and in the others."""
+FEW_CURVES, LEAST_POINTS = 4, 60
+"""Beyond so many entries of the legend the curves share the points, down to so few."""
 CHARTS = (
     tuple(RETURNS), ("mean_length", "test_mean_length", "eval_mean_length"),
     ("policy_loss",), ("value_loss",), ("entropy",), ("approx_kl",),
@@ -38,7 +42,7 @@ class Chart:
     title: str
     series: list[dict[str, Any]]
     thinned: list[tuple[str, int, int]]
-    """(run, rows, points drawn) where a curve has more rows than points."""
+    """(entry, rows, points drawn) where a curve has more rows than points."""
 
 
 def thin(values: np.ndarray, most: int) -> np.ndarray:
@@ -61,50 +65,66 @@ def thin(values: np.ndarray, most: int) -> np.ndarray:
     return np.array(sorted(kept))
 
 
-def make_charts(runs: Sequence[RunFiles]) -> tuple[list[Chart], list[Chart]]:
-    """Return the charts that are shown at once, and those of all other columns."""
+def make_charts(entries: Sequence[Entry]) -> tuple[list[Chart], list[Chart]]:
+    """Return the charts that are shown at once, and those of all other columns.
+
+    Args:
+        entries: of the legend; a series names its entry by the place in them.
+    """
     shown = {name for names in CHARTS for name in names}
+    runs = [run for entry in entries for run in entry.group.runs]
     others = dict.fromkeys(
         name for run in runs for name in run.columns if name not in (*shown, *NO_CHART)
     )
-    main = [make_chart(runs, names, MOST_POINTS if k == 0 else FEWER_POINTS)
+    main = [make_chart(entries, names, MOST_POINTS if k == 0 else FEWER_POINTS)
             for k, names in enumerate(CHARTS)]  # fmt: skip
-    more = [make_chart(runs, (name,), FEWER_POINTS) for name in [*others][:MOST_CHARTS]]
+    fewest = FEWER_POINTS // min(FEW_CURVES, len(entries))  # there are many, and few are opened
+    more = [make_chart(entries, (name,), fewest) for name in [*others][:MOST_CHARTS]]
     return [c for c in main if c.series], [c for c in more if c.series]
 
 
-def make_chart(runs: Sequence[RunFiles], columns: Sequence[str], most: int) -> Chart:
-    """Return a chart of columns that share an axis; without series where nothing is known."""
+def make_chart(entries: Sequence[Entry], columns: Sequence[str], most: int) -> Chart:
+    """Return a chart of columns that share an axis; without series where nothing is known.
+
+    Args:
+        entries: of the legend.
+        columns: of progress.csv.
+        most: points of a curve; fewer where there are many curves.
+    """
+    most = max(LEAST_POINTS, most * min(FEW_CURVES, len(entries)) // len(entries))
     series: list[dict[str, Any]] = []
     thinned = []
-    for number, run in enumerate(runs):
+    for number, entry in enumerate(entries):
         for kind, column in enumerate(columns):
-            places, values = run.curve(column, "timesteps")
-            if not len(values):
+            curve = entry.curve(column)
+            if curve is None:
                 continue
-            kept = thin(values, most)
-            hours = np.interp(places, *_known_hours(run))
-            series.append({
-                "run": number, "kind": kind, "name": RETURNS.get(column, "") if kind < 3 else "",
-                "t": [int(t) for t in places[kept]], "h": _short(hours[kept]),
-                "v": _short(values[kept]),
-            })  # fmt: skip
-            if len(kept) < len(values):
-                thinned.append((run.name, len(values), len(kept)))
+            kept = thin(curve.mean, most)
+            name = RETURNS.get(column, "") if kind < 3 else ""
+            band = curve.half[kept] if curve.runs > 1 else None
+            series.append(_series(number, kind, name, curve.x[kept], curve.mean[kept], band))
+            if len(kept) < len(curve.x):
+                thinned.append((entry.label, len(curve.x), len(kept)))
     name = columns[0]
     title = TITLES.get(tuple(columns), WORDS.get(name, name.replace("_", " ")).replace("\n", " "))
     if series and set(columns) & set(RETURNS):
-        series += _published(runs, columns)
+        series += _published([run for entry in entries for run in entry.group.runs], columns)
     return Chart(title[:1].upper() + title[1:], series, thinned)
 
 
-def _known_hours(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
-    places, seconds = run.curve("wall_seconds", "timesteps")
-    return (places, seconds / 3600) if len(places) else (np.zeros(1), np.zeros(1))
+def _series(
+    entry: int, kind: int, name: str, places: np.ndarray, values: np.ndarray,
+    half: np.ndarray | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a curve as the page's script takes it: a band of that half width, or none."""
+    found = {"entry": entry, "kind": kind, "name": name,
+             "t": [int(t) for t in places], "v": _short(values)}  # fmt: skip
+    band = {} if half is None else {"lo": _short(values - half), "hi": _short(values + half)}
+    return found | band
 
 
 def _published(runs: Sequence[RunFiles], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return published curves of the runs' one game, up to where the runs have come."""
+    """Return what was published for the runs' one game, up to where the runs have come."""
     keys = ("env", "distribution_mode", "num_levels")
     if len({tuple(run.settings[key] for key in keys) for run in runs}) > 1:
         return []
@@ -112,14 +132,15 @@ def _published(runs: Sequence[RunFiles], columns: Sequence[str]) -> list[dict[st
               if len(run.curve("timesteps", "timesteps")[0]))  # fmt: skip
     found: list[dict[str, Any]] = []
     for reference in references_for(runs[0].settings, columns):
-        if reference.curve is None or len(own := reference.curve.until(1.02 * end).timesteps) < 2:
-            continue
-        curve = reference.curve.until(float(own[-1]))
-        kept = thin(curve.mean, FEWER_POINTS)
-        found.append({
-            "run": -1, "kind": columns.index(reference.column), "name": reference.words,
-            "t": [int(t) for t in curve.timesteps[kept]], "h": None, "v": _short(curve.mean[kept]),
-        })  # fmt: skip
+        kind = columns.index(reference.column)
+        curve = reference.curve_until(end)
+        if curve is not None:
+            kept = thin(curve.mean, FEWER_POINTS)
+            found.append(_series(-1, kind, reference.words, curve.timesteps[kept],
+                                 curve.mean[kept], curve.spread[kept]))  # fmt: skip
+        elif reference.is_near(end):
+            ends, level = np.array([0.0, end]), np.full(2, reference.final)
+            found.append(_series(-1, kind, reference.final_words, ends, level, None))
     return found
 
 
@@ -129,25 +150,25 @@ def _short(values: np.ndarray) -> list[float]:
 
 
 def time_shares(columns: Mapping[str, np.ndarray]) -> list[tuple[str, float]]:
-    """Return (what, seconds) of all iterations, mean over ranks: where the time went.
+    """Return (part, seconds) of all iterations, mean over ranks: where the time went.
+
+    The parts are those of the panel, ``time_parts``; what the run's clock has beside them (the
+    start, checkpoints, evaluations) is ``other``, so that all add up to it.
 
     Args:
         columns: of progress.csv, each row the mean of the iterations since the one before
-            (log_every). Seconds of communication are a part of updating, and told apart here.
+            (log_every).
     """
     iterations = np.diff(columns.get("iteration", np.zeros(0)), prepend=0.0)
-
-    def total(name: str) -> float:
-        seconds = columns.get(name)
-        return 0.0 if seconds is None else float(np.nansum(seconds * iterations))
-
+    totals = {
+        name: float(np.nansum(seconds * iterations))
+        for name, seconds in columns.items()
+        if name.endswith("_seconds") and name != "wall_seconds" and np.isfinite(seconds).any()
+    }
     wall = columns.get("wall_seconds", np.zeros(0))
     wall = wall[np.isfinite(wall)]
-    collect, update, waiting = (total(f"{n}_seconds") for n in
-                                ("collect", "update", "communication"))  # fmt: skip
-    if not len(wall) or not collect + update:
+    parts = {part: seconds for part, seconds in time_parts(totals).items() if part != "other"}
+    if not len(wall) or not sum(parts.values()):
         return []
-    rest = max(0.0, float(wall[-1]) - collect - update)
-    shares = [("collecting", collect), ("updating", max(0.0, update - waiting)),
-              ("communicating", waiting), ("evaluating, saving, logging", rest)]  # fmt: skip
-    return [(name, seconds) for name, seconds in shares if math.isfinite(seconds)]
+    parts["other"] = max(0.0, float(wall[-1]) - sum(parts.values()))
+    return [(part, seconds) for part, seconds in parts.items() if math.isfinite(seconds)]

@@ -24,9 +24,6 @@ MANY_POINTS = 300
 """From here on a curve is drawn thinner."""
 LETTER, LEGEND_LINE = 0.06, 0.19
 """Width of a letter and height of a line of the legend, in inches."""
-NEAR_END = 0.5
-"""Part of the published training from which its end is a measure for a run, where that is all
-that was published."""
 
 
 def draw_panels(plt: Any, panels: Sequence[Panel], x: str, title: str) -> Any:
@@ -127,15 +124,14 @@ def draw_reference(axes: Any, reference: Reference, end: float, unit: float) -> 
         "linewidth": 1.1,
         "linestyle": DASHES[reference.column],
     }
-    shown = reference.curve.until(1.02 * end) if reference.curve else None
-    if shown is not None and len(shown.timesteps) > 1:
+    shown = reference.curve_until(end)
+    if shown is not None:
         places = shown.timesteps / unit
         axes.fill_between(places, shown.mean - shown.spread, shown.mean + shown.spread,
                           color=color, alpha=0.15, linewidth=0)  # fmt: skip
         axes.plot(places, shown.mean, label=reference.words, **style)
-    elif shown is None and end >= NEAR_END * reference.timesteps:
-        words = f"{PUBLISHED} at {reference.timesteps / 1e6:g}M, {RETURNS[reference.column]}"
-        axes.axhline(reference.final, label=words, **style)
+    elif reference.is_near(end):
+        axes.axhline(reference.final, label=reference.final_words, **style)
 
 
 def y_limits(panel: Panel, end: float) -> tuple[float, float]:
@@ -147,9 +143,10 @@ def y_limits(panel: Panel, end: float) -> tuple[float, float]:
     curves = [line.curve for line in panel.lines]
     drawn = [c.mean for c in curves] + [y for line in panel.lines for _, y in line.ends]
     for reference in panel.references:
-        if reference.curve is not None:
-            drawn.append(reference.curve.until(1.02 * end).mean)
-        elif end >= NEAR_END * reference.timesteps:
+        shown = reference.curve_until(end)
+        if shown is not None:
+            drawn.append(shown.mean)
+        elif reference.is_near(end):
             drawn.append(np.array([reference.final]))
     values = np.concatenate(drawn)
     low, high = float(values.min()), float(values.max())

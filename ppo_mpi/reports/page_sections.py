@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppo_mpi.reports.charts import time_shares
+from ppo_mpi.reports.entries import Entry
 from ppo_mpi.reports.evaluations import Gap, LevelScore
 from ppo_mpi.reports.grouping import differing
 from ppo_mpi.reports.lost_ranks import lost_ranks
@@ -23,21 +24,47 @@ def last(run: RunFiles, column: str) -> float:
     return float(values[-1]) if len(values) else math.nan
 
 
-def summary_section(runs: Sequence[RunFiles], scores: Sequence[LevelScore]) -> Markup:
-    """Return the figures that one looks for first: cards for one run, a table for several."""
+def summary_section(
+    runs: Sequence[RunFiles], scores: Sequence[LevelScore], entries: Sequence[Entry]
+) -> Markup:
+    """Return the figures that one looks for first: cards for one run, tables for several."""
     if len(runs) > 1:
         facts = [facts_of(run, scores) for run in runs]
-        known = [name for name in facts[0] if any(own[name] != "-" for own in facts)]
+        names = dict.fromkeys(name for own in facts for name in own)
+        known = [name for name in names if any(own.get(name, "-") != "-" for own in facts)]
         rows = [
-            [run.name, *(own[name] for name in known)] for run, own in zip(runs, facts, strict=True)
+            [run.name, *(own.get(name, "-") for name in known)]
+            for run, own in zip(runs, facts, strict=True)
         ]
-        return tag("section", tag("h2", "Summary"), table(["run", *known], rows, numbers_from=2))
+        each = table(["run", *known], rows, numbers_from=2)
+        return tag("section", tag("h2", "Summary"), _means_table(entries), each)
     cards = [
         tag("div", tag("dt", name), tag("dd", value), class_="card")
         for name, value in facts_of(runs[0], scores).items()
         if value != "-"
     ]
     return tag("section", tag("dl", *cards, class_="cards"))
+
+
+def _means_table(entries: Sequence[Entry]) -> Markup:
+    """Return the mean returns over seeds where the first run of each group ends; "" for none."""
+    groups = [entry for entry in entries if entry.view == "means"]
+    rows = []
+    for entry in groups:
+        curves = [entry.curve(column) for column in RETURNS]
+        end = next((curve.x[-1] for curve in curves if curve), math.nan)
+        cells = [
+            "-" if curve is None
+            else number(curve.mean[-1], 2) + (f" ± {number(curve.half[-1], 2)}" * (curve.runs > 1))
+            for curve in curves
+        ]  # fmt: skip
+        rows.append([entry.label, number(end, 0), *cells])
+    if not rows:
+        return Markup("")
+    kept = [k for k in range(len(rows[0])) if any(row[k] != "-" for row in rows)]
+    head = ["group", "timesteps", *(f"mean return, {words}" for words in RETURNS.values())]
+    words = "Means over seeds with Student's 95 % interval, where the first run of a group ends"
+    return table([head[k] for k in kept], [[row[k] for k in kept] for row in rows], words, 1)
 
 
 def facts_of(run: RunFiles, scores: Sequence[LevelScore]) -> dict[str, str]:
@@ -48,6 +75,9 @@ def facts_of(run: RunFiles, scores: Sequence[LevelScore]) -> dict[str, str]:
     facts = {"state": "not finished" if done is None else "finished"}
     for column, words in RETURNS.items():
         facts[f"mean return, {words}"] = number(last(run, column), 2)
+    for score in scores:
+        if score.run == run.name and score.env == run.env:
+            facts[f"evaluated, {score.levels}"] = number(score.number("mean_return"), 2)
     normalized = [s.number("normalized_score") for s in scores if s.run == run.name]
     known = [value for value in normalized if math.isfinite(value)]
     facts["normalized score"] = " / ".join(number(value) for value in known) or "-"
@@ -117,29 +147,51 @@ def settings_section(run: RunFiles, origin: Origin, named: bool) -> Markup:
     return tag("section", tag("h2", "Settings"), shown, folded)
 
 
+PARTS = {
+    "engine": "engine (waiting for the environments)",
+    "policy": "policy (the network's actions, and all else while collecting)",
+    "collect": "collecting",
+    "update": "update (preparing the batch, learning)",
+    "MPI": "MPI (sums of gradients and the like)",
+    "waiting": "waiting for the slowest rank",
+    "other": "other (start, rows, checkpoints, evaluations)",
+}
+"""Parts of the time, as ``time_parts`` names them, in words."""
+
+
 def time_section(runs: Sequence[RunFiles]) -> Markup:
-    """Return where the time went, and the ranks that were lost."""
-    parts = []
-    for run in runs:
-        shares = time_shares(run.columns)
-        total = sum(seconds for _, seconds in shares)
-        if not total:
-            continue
-        bars = [
-            tag("span", class_=f"c{k}", style=f"width:{100 * seconds / total:.2f}%", title=name)
-            for k, (name, seconds) in enumerate(shares)
-        ]
-        rows = [
-            [tag("span", tag("span", class_=f"swatch c{k}"), name), number(seconds, 1),
-             f"{100 * seconds / total:.1f} %"]
-            for k, (name, seconds) in enumerate(shares)
-        ]  # fmt: skip
-        parts += [
-            tag("h3", run.name) if len(runs) > 1 else "",
-            tag("div", *bars, class_="bar", aria_hidden="true"),
-            table(["what", "seconds", "share"], rows, "Seconds, mean over ranks", 1),
-        ]  # fmt: skip
-    return tag("section", tag("h2", "Time"), *parts) if parts else Markup("")
+    """Return where the time went: a bar and a table for one run, a table for several."""
+    found = [(run, time_shares(run.columns)) for run in runs]
+    found = [(run, shares) for run, shares in found if shares]
+    if not found:
+        return Markup("")
+    if len(runs) > 1:
+        known = [part for part in PARTS if any(part in dict(own) for _, own in found)]
+        rows = [[run.name, *_percentages(dict(own), known)] for run, own in found]
+        words = "Shares of the time, mean over ranks"
+        return tag("section", tag("h2", "Time"), table(["run", *known], rows, words, 1))
+    ((run, shares),) = found
+    if run.sessions and all(session.get("ranks") == 1 for session in run.sessions):
+        shares = [(part, own) for part, own in shares if part not in ("MPI", "waiting")]
+    percentages = _percentages(dict(shares), [part for part, _ in shares])
+    bars = [
+        tag("span", class_=f"c{k}", style=f"flex-grow:{seconds:.6g}", title=part)
+        for k, (part, seconds) in enumerate(shares)
+    ]
+    rows = [
+        [tag("span", tag("span", class_=f"swatch c{k}"), PARTS[part]), number(seconds, 1), share]
+        for k, ((part, seconds), share) in enumerate(zip(shares, percentages, strict=True))
+    ]
+    return tag(
+        "section", tag("h2", "Time"), tag("div", *bars, class_="bar", aria_hidden="true"),
+        table(["what", "seconds", "share"], rows, "Seconds, mean over ranks", 1),
+    )  # fmt: skip
+
+
+def _percentages(shares: Mapping[str, float], parts: Sequence[str]) -> list[str]:
+    """Return what part of the whole each is; a dash for one that is not known."""
+    whole = sum(shares.values())
+    return [f"{100 * shares[p] / whole:.1f} %" if p in shares else "-" for p in parts]
 
 
 SESSION_FACTS = ("started", "ranks", "hosts", "processor", "cores_available", "platform", "python",

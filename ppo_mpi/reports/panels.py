@@ -29,6 +29,9 @@ RETURNS = {
     "eval_mean_return": "evaluated",
 }
 """Columns that stand in one picture -> what they are of."""
+NEAR_END = 0.5
+"""Part of the published training from which its end is a measure for a run, where that is all
+that was published."""
 PUBLISHED = "published"
 """How the words for what others have published begin."""
 WORDS = {
@@ -68,6 +71,20 @@ class Reference:
     """Mean return at the end of training."""
     timesteps: int
     """Of the whole training."""
+
+    @property
+    def final_words(self) -> str:
+        """Words for the mean return at the end, where that is all that is drawn."""
+        return f"{PUBLISHED} at {self.timesteps / 1e6:g}M, {RETURNS[self.column]}"
+
+    def curve_until(self, end: float) -> PublishedCurve | None:
+        """Return the curve up to where ours ends; None where there is none so far."""
+        shown = self.curve.until(end) if self.curve else None
+        return shown if shown is not None and len(shown.timesteps) > 1 else None
+
+    def is_near(self, end: float) -> bool:
+        """Return whether the published end alone is a measure for a run that ends there."""
+        return self.curve is None and end >= NEAR_END * self.timesteps
 
 
 @dataclass(frozen=True)

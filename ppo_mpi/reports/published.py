@@ -55,9 +55,13 @@ class PublishedCurve:
         return float(np.interp(timesteps, self.timesteps, self.mean))
 
     def until(self, timesteps: float) -> PublishedCurve:
-        """Return the curve up to that time."""
+        """Return the curve up to that time, where it ends between two of its points if need be."""
         kept = self.timesteps <= timesteps
-        return PublishedCurve(self.timesteps[kept], self.mean[kept], self.spread[kept])
+        places = self.timesteps[kept]
+        if len(places) and not kept.all():
+            places = np.append(places, timesteps)
+        mean, spread = (np.interp(places, self.timesteps, y) for y in (self.mean, self.spread))
+        return PublishedCurve(places, mean, spread)
 
 
 def published_curves() -> dict[tuple[str, str, str], PublishedCurve]:

@@ -67,6 +67,11 @@ class RunFiles:
         kept = np.isfinite(places) & np.isfinite(values)
         return places[kept], values[kept]
 
+    def clock(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return [n] float64 timesteps, rising, and the [n] float64 hours that they took."""
+        places, seconds = self.curve("wall_seconds", "timesteps")
+        return places, seconds / 3600
+
 
 def read_run_files(folder: Path) -> RunFiles:
     """Read a run's folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -221,6 +222,23 @@ def cut_csv(path: Path, iteration: int) -> None:
     kept = header + b"".join(row for row in rows if _belongs(row, iteration))
     if kept != old:
         write_atomically(path, kept)
+
+
+def past_values(path: Path, columns: Sequence[str]) -> dict[str, list[float]]:
+    """Return column -> its values in a progress.csv, without the empty cells; {} without a file.
+
+    Raises:
+        CheckpointError: it cannot be read; the message names it.
+    """
+    if not path.exists():
+        return {}
+    found: dict[str, list[float]] = {name: [] for name in columns}
+    with explained("read the curves", path), path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name in columns:
+                with contextlib.suppress(ValueError):  # an empty cell, or one that is damaged
+                    found[name].append(float(row.get(name) or ""))
+    return found
 
 
 def _belongs(row: bytes, iteration: int) -> bool:

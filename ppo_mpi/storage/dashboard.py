@@ -57,7 +57,7 @@ class Dashboard:
         self._view = View(title, total_timesteps, hosts=hosts)
         self._heart, self._wall_seconds, self._size = heart, wall_seconds, size
         self._region = LiveRegion()
-        self._returns = {"train": History(), "test": History()}
+        self._returns = {"mean_return": History(), "test_mean_return": History()}
         self._seconds: dict[str, float] = {}
         self._notes: list[str] = []
         self._logged_at = time.monotonic()
@@ -79,8 +79,8 @@ class Dashboard:
         for name, seconds in time_parts(columns).items():
             old = self._seconds.get(name, seconds)
             self._seconds[name] = old + _NEWEST_WEIGHT * (seconds - old)
-        self._returns["train"].add(columns.get("mean_return"))
-        self._returns["test"].add(columns.get("test_mean_return"))
+        for name, history in self._returns.items():
+            history.add(columns.get(name))
         self._logged_at = time.monotonic()
         self._view = replace(
             self._view,
@@ -89,11 +89,17 @@ class Dashboard:
             rate=rate,
             row=columns,
             shares=shares(self._seconds),
-            returns={split: history.points for split, history in self._returns.items()},
+            returns={name: history.points for name, history in self._returns.items()},
         )
         if not self._is_begun or timesteps >= self._view.total:
             self._is_begun, self._due_at = True, 0.0
         self.tick()
+
+    def recall(self, past: Mapping[str, Sequence[float]]) -> None:
+        """Take in column -> values of the run's earlier sessions, which its curves begin with."""
+        for name, values in past.items():
+            for value in values:
+                self._returns[name].add(value)
 
     def tick(self) -> None:
         """Draw if it is time; called at every step of an environment."""

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ppo_mpi.storage.curves import Curves
+from ppo_mpi.storage.curves import Curves, past_values
 from ppo_mpi.storage.curves import EpisodeRecord as EpisodeRecord  # logger.log's argument
 from ppo_mpi.storage.displays import Display, open_display
 from ppo_mpi.storage.interval import Interval
 from ppo_mpi.storage.per_game import GameCurves
+from ppo_mpi.storage.run_folder import PROGRESS
 from ppo_mpi.storage.trackers import Trackers, Tracking
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 EPISODE_WINDOW = 100
 """Episodes behind the reported mean return (the usual number in the field)."""
+
+SPARK_COLUMNS = ("mean_return", "test_mean_return")
+"""What the panel shows of a run from its beginning on."""
 
 _NEWEST_RATE_WEIGHT = 0.2  # smooths the speed that is shown, so that the ETA does not jump
 
@@ -92,6 +96,8 @@ class Logger:
                 self._curves = Curves(run_dir, resumed_iteration, game_of, logged_iteration)
                 if self._curves.warning:
                     self.message(self._curves.warning, is_warning=True)
+                if resumed_iteration:
+                    self._line.recall(past_values(run_dir / PROGRESS, SPARK_COLUMNS))
                 tracking = tracking or Tracking()
                 self._histograms_every = tracking.histograms_every
                 warn = partial(self.message, is_warning=True)

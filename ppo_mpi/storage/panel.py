@@ -65,7 +65,7 @@ class View:
     shares: Mapping[str, float] = field(default_factory=dict)
     """Part -> share of the time, lately."""
     returns: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Split -> its mean return from the beginning on."""
+    """Column of mean returns -> its values from the run's beginning on."""
     hosts: Sequence[str] = ("",)
     """Of each rank."""
     checkpoint: str = ""
@@ -171,7 +171,7 @@ def _returns(view: View, room: int, is_ascii: bool) -> list[Text]:
             note = f" {number_text(low)} to {number_text(high)}," + note
         blocks = ASCII_BLOCKS if is_ascii else BLOCKS
         space = min(_MOST_SPARK, room - len(line) - len(note) - 2)
-        drawn = sparkline(view.returns.get(split, ()), max(0, space), blocks)
+        drawn = sparkline(view.returns.get(f"{prefix}mean_return", ()), max(0, space), blocks)
         lines.append(line.append(f"  {drawn}").append(note, style="dim"))
     return lines
 
@@ -216,9 +216,9 @@ def _ranks(view: View, room: int, most_lines: int) -> list[Text]:
     busy = [row.get(f"busy_{name}") for name in ("min", "median", "max")]
     if len(view.hosts) > 1 and None not in busy:
         low, median, high = (f"{share:.0%}" for share in busy if share is not None)
-        slowest = int(row.get("slowest_rank") or 0)
+        slowest, hosts = int(row.get("slowest_rank") or 0), len(set(view.hosts))
         words = [
-            f"{len(view.hosts)} on {len(set(view.hosts))} host(s)",
+            f"{len(view.hosts)} on {hosts} host{'s' * (hosts > 1)}",
             f"busy {low} to {high}, median {median}",
             f"slowest: rank {slowest} on {view.hosts[slowest]}",
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ppo_mpi.storage.time_parts import shares, time_parts
 
@@ -45,6 +45,9 @@ class PlainLines:
         is_due = self._shown_at is None or time.monotonic() - self._shown_at >= _PLAIN_SECONDS
         if is_due or timesteps >= self._total:
             self._show()
+
+    def recall(self, past: Mapping[str, Sequence[float]]) -> None:
+        """Hear of earlier sessions, of which a line shows nothing."""
 
     def message(self, text: str, *, is_warning: bool = False) -> None:
         """Print lines; warnings go to standard error, even if off."""

@@ -64,15 +64,81 @@ def test_curves_are_drawn_without_complaint_and_a_pointer_reads_their_values(bro
     assert browser.problems() == []
 
 
+def test_a_touch_keeps_its_values_and_keys_go_along_the_curves(browser, page):
+    browser.open(page, width=390, height=800)
+    first = "document.querySelector('[data-chart=\"0\"]')"
+    browser.wait_for(f"{first}.querySelector('path')")
+    shown = f"{first}.querySelector('.tip').innerText.split('\\n')[0]"
+    x, y = browser.value(
+        f"(() => {{ {first}.scrollIntoView({{block: 'center'}});"
+        f"const b = {first}.getBoundingClientRect(); return [b.right - 11, b.top + 50]; }})()"
+    )
+    for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+        browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+    assert browser.value(f"!{first}.querySelector('.tip').hidden")
+    assert 1_450_000 < int(browser.value(shown).split()[0].replace(",", "")) <= 1_500_000
+    browser.value("document.querySelector('h1').dispatchEvent("
+                  "new PointerEvent('pointerdown', {bubbles: true}))")  # fmt: skip
+    assert browser.value(f"{first}.querySelector('.tip').hidden")
+    browser.value(f"{first}.focus()")
+    for key, timesteps in (("Home", 1000), ("End", 1_500_000), ("ArrowLeft", None)):
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+        own = int(browser.value(shown).split()[0].replace(",", ""))
+        assert own == timesteps if timesteps else 1_400_000 < own < 1_500_000
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="Escape")
+    assert browser.value(f"{first}.querySelector('.tip').hidden")
+    assert browser.problems() == []
+
+
+def test_seeds_are_a_mean_with_its_band_and_single_runs_at_a_button(browser, tmp_path):
+    for k in range(4):
+        rows = [{"mean_return": i + 10 * (k % 2)} for i in range(50)]
+        curve_run(tmp_path / "runs" / f"r{k}", rows, seed=k % 2, discount=0.9 + 0.05 * (k // 2))
+    report_command(ReportConfig((str(tmp_path / "runs"),), output=str(tmp_path / "r.html")))
+    browser.open(tmp_path / "r.html")
+    chart = "document.querySelector('[data-chart=\"0\"]')"
+    curves, bands = (
+        f"{chart}.querySelectorAll('path{kind}').length" for kind in (":not(.band)", ".band")
+    )
+    browser.wait_for(f"{curves} == 2")
+    assert browser.value(bands) == 2
+    browser.point_at('[data-chart="0"]', 0.999)
+    assert browser.value(f"{chart}.querySelector('.tip').innerText").splitlines()[1] == (
+        "discount=0.9 (2 seeds), training: 54 (-9.531 to 117.5)"  # 49 and 59: 5 * 12.706 around 54
+    )
+    labels = (
+        "[...document.querySelectorAll('[data-entry]')]"
+        ".filter(e => !e.hidden).map(e => e.innerText)"
+    )
+    assert browser.value(labels) == ["discount=0.9 (2 seeds)", "discount=0.95 (2 seeds)"]
+    browser.value("document.querySelector('[data-entry=\"1\"]').click()")
+    assert browser.value(curves) == 1
+    browser.value("document.querySelector('[data-value=runs]').click()")
+    assert browser.value(curves) == 4
+    assert browser.value(bands) == 0
+    assert browser.value(labels) == ["r0", "r1", "r2", "r3"]
+    assert browser.problems() == []
+
+
+def test_a_dark_page_is_printed_on_white(browser, page):
+    browser.open(page, dark=True)
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    browser.call("Emulation.setEmulatedMedia", media="print", features=[dark])
+    color = "getComputedStyle(document.body).backgroundColor"
+    assert browser.value(color) == "rgb(255, 255, 255)"
+    assert browser.value("getComputedStyle(document.querySelector('video')).display") == "none"
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
 def test_buttons_hide_runs_and_change_axes(browser, page):
     browser.open(page)
     count = "document.querySelectorAll('[data-chart=\"0\"] path').length"
     texts = "[...document.querySelectorAll('[data-chart=\"0\"] text')].map(e => e.textContent)"
     browser.wait_for(f"{count} == 4")
     assert "1M" in browser.value(texts)
-    browser.value("document.querySelector('[data-run=\"1\"]').click()")
+    browser.value("document.querySelector('[data-entry=\"1\"]').click()")
     assert browser.value(count) == 2
-    assert browser.value("document.querySelector('[data-run=\"1\"]').ariaPressed") == "false"
+    assert browser.value("document.querySelector('[data-entry=\"1\"]').ariaPressed") == "false"
     browser.value("document.querySelector('[data-value=h]').click()")
     assert "10 h" in browser.value(texts)
     browser.value("document.querySelector('[data-value=log]').click()")

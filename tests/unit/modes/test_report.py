@@ -72,7 +72,7 @@ def test_the_newest_video_that_fits_is_taken_and_others_are_told(tmp_path):
     (folder / "large.mp4").write_bytes(bytes(MAX_VIDEO_BYTES + 1))
     videos, left_out = find_videos([run], tmp_path)
     assert videos == []
-    assert left_out[0].startswith("a: no video is smaller than 1.2 MB")
+    assert left_out[0].startswith("a: no video is smaller than 1.1 MB")
     (folder / "small.mp4").write_bytes(b"film")
     (folder / "link.mp4").symlink_to(folder / "small.mp4")
     assert find_videos([run], tmp_path) == ([("a: small.mp4", b"film")], [])

@@ -13,6 +13,7 @@ from curve_runs import curve_run, returns
 
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.reports.charts import make_charts, thin, time_shares
+from ppo_mpi.reports.entries import entries_of
 from ppo_mpi.reports.evaluations import read_evaluation
 from ppo_mpi.reports.lost_ranks import lost_ranks
 from ppo_mpi.reports.markup import script_data, tag
@@ -72,28 +73,93 @@ def test_a_thinned_curve_keeps_its_ends_and_every_peak():
 
 def test_charts_have_a_series_for_each_run_and_fold_the_unknown_columns(tmp_path):
     rows = [{"mean_return": k, "test_mean_return": "", "entropy": 0.5, "novel": k} for k in (1, 2)]
-    runs = [read_run_files(curve_run(tmp_path / name, rows)) for name in "ab"]
-    main, more = make_charts(runs)
+    runs = [
+        read_run_files(curve_run(tmp_path / n, rows, discount=d))
+        for n, d in (("a", 0.9), ("b", 0.8))
+    ]
+    entries = entries_of(runs)
+    assert [(entry.label, entry.view) for entry in entries] == [("a", "runs"), ("b", "runs")]
+    main, more = make_charts(entries)
     assert [chart.title for chart in main] == [
         "Mean return of the last 100 episodes", "Entropy (nats)",
     ]  # fmt: skip
     assert [chart.title for chart in more] == ["Novel"]
-    assert [(s["run"], s["t"], s["h"], s["v"]) for s in main[0].series] == [
-        (k, [1000, 2000], [0.01, 0.02], [1.0, 2.0]) for k in (0, 1)
+    assert main[0].series == [
+        {"entry": k, "kind": 0, "name": "training", "t": [1000, 2000], "v": [1.0, 2.0]}
+        for k in (0, 1)
     ]
+    assert [places.tolist() for places in entries[1].clock()] == [[1000, 2000], [0.01, 0.02]]
 
 
-def test_the_time_of_all_iterations_is_told_apart_without_counting_any_twice():
+def test_runs_that_repeat_each_other_are_a_mean_with_its_interval_and_runs_beside(tmp_path):
+    for name, seed, discount, values in (
+        ("a", 0, 0.9, (1.0, 2.0, 9.0)), ("b", 1, 0.9, (3.0, 4.0)), ("c", 0, 0.8, (5.0, 5.0)),
+    ):  # fmt: skip
+        curve_run(tmp_path / name, returns(*values), seed=seed, discount=discount)
+    runs = [read_run_files(tmp_path / name) for name in "abc"]
+    entries = entries_of(runs)
+    assert [(entry.label, entry.view) for entry in entries] == [
+        ("discount=0.9 (2 seeds)", "means"), ("discount=0.8 (1 seed)", "means"),
+        ("a", "runs"), ("b", "runs"), ("c", "runs"),
+    ]  # fmt: skip
+    (chart,), _ = make_charts(entries)
+    mean, alone, *single = chart.series
+    assert (mean["entry"], mean["t"], mean["v"]) == (0, [1000, 2000], [2.0, 3.0])
+    # Two runs at 1 and 3: their standard error is 1, and Student's factor 12.706.
+    assert (mean["lo"][0], mean["hi"][0]) == pytest.approx((-10.706, 14.706), abs=1e-3)
+    assert "lo" not in alone
+    assert [s["t"][-1] for s in single] == [3000, 2000, 2000]
+    text = Page(page_of(*(tmp_path / name for name in "abc"))).text
+    assert "3.00 ± 12.71" in text
+    assert "mean over seeds" in text
+
+
+def test_many_runs_share_the_points_so_that_a_page_can_be_mailed(tmp_path):
+    rows = [{"mean_return": k % 7, "entropy": k} for k in range(1500)]
+    runs = [read_run_files(curve_run(tmp_path / str(k), rows, discount=k / 40)) for k in range(40)]
+    (first, entropy), _ = make_charts(entries_of(runs))
+    assert all(90 <= len(s["t"]) <= 100 for s in first.series)
+    assert all(50 <= len(s["t"]) <= 60 for s in entropy.series)
+
+
+def test_the_published_curve_stands_behind_or_its_end_alone_where_a_run_has_come_far(tmp_path):
+    settings = {"env": "procgen:plunder", "distribution_mode": "easy", "num_levels": 200}
+    rows = [
+        {"mean_return": 5.0, "test_mean_return": 4.0, "timesteps": 5_000_000 * k} for k in (1, 4)
+    ]
+    run = read_run_files(curve_run(tmp_path / "a", rows, **settings))
+    chart = make_charts(entries_of([run]))[0][0]
+    published = [s for s in chart.series if s["entry"] < 0]
+    assert [(s["kind"], s["v"][-1]) for s in published] == [(0, 5.3), (1, 4.6)]
+    assert published[0]["name"] == "published at 25M, training"
+    assert published[0]["t"] == [0, 20_000_000]
+    game = read_run_files(
+        curve_run(tmp_path / "b", rows, **settings | {"num_levels": 0, "env": "procgen:starpilot"})
+    )
+    chart = make_charts(entries_of([game]))[0][0]
+    (curve,) = [s for s in chart.series if s["entry"] < 0]
+    assert all(
+        low <= v <= high for low, v, high in zip(curve["lo"], curve["v"], curve["hi"], strict=True)
+    )
+
+
+def test_the_time_is_told_in_the_panels_parts_which_add_up_to_the_runs_clock():
     columns = {
-        "iteration": np.array([1.0, 2.0]),
-        "wall_seconds": np.array([5.0, 10.0]), "collect_seconds": np.array([1.0, 2.0]),
+        "iteration": np.array([1.0, 2.0]), "wall_seconds": np.array([5.0, 11.0]),
+        "collect_seconds": np.array([1.0, 2.0]), "engine_seconds": np.array([0.5, 1.5]),
         "update_seconds": np.array([2.0, 2.0]), "communication_seconds": np.array([0.5, 0.5]),
+        "waiting_seconds": np.array([0.25, 0.25]), "between_seconds": np.array([0.0, 1.0]),
     }  # fmt: skip
     shares = dict(time_shares(columns))
-    assert list(shares.values()) == [3.0, 3.0, 1.0, 3.0]
+    assert shares == {
+        "engine": 2.0, "policy": 1.0, "update": 3.0, "MPI": 0.5, "waiting": 0.5, "other": 4.0,
+    }  # fmt: skip
+    assert sum(shares.values()) == 11.0
     # Rows of two iterations and, at the run's end, of one hold means over them.
     rows = columns | {"iteration": np.array([2.0, 3.0])}
-    assert list(dict(time_shares(rows)).values()) == [4.0, 4.5, 1.5, 0.0]
+    assert list(dict(time_shares(rows)).values()) == [2.5, 1.5, 4.5, 0.75, 0.75, 1.0]
+    old = {name: columns[name] for name in ("iteration", "wall_seconds", "collect_seconds")}
+    assert dict(time_shares(old)) == {"collect": 3.0, "other": 8.0}
     assert time_shares({}) == []
 
 
@@ -111,13 +177,13 @@ def test_no_text_of_a_run_becomes_markup_or_script(tmp_path):
     assert page.handlers == []
     assert page.text.count("<script>alert(1)</script>") >= 4
     assert text.count("alert(1)</script>") == 0
-    assert json.loads(data)["runs"] == [folder.name]
+    assert [entry["label"] for entry in json.loads(data)["entries"]] == [folder.name]
 
 
 def test_a_page_asks_for_nothing_from_outside(tmp_path):
     text = page_of(curve_run(tmp_path / "a", returns(1.0)), videos=[("a", b"film")])
     page = Page(text)
-    assert page.addresses == ["data:video/mp4;base64,ZmlsbQ=="]
+    assert page.addresses == ["data:video/mp4;base64,ZmlsbQ==#t=0.1"]
     assert "default-src 'none'" in html.unescape(text)
     assert not re.search(r"@import|url\(", text)
 

@@ -10,6 +10,7 @@ from screen import Screen
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.storage import dashboard, displays
+from ppo_mpi.storage.curves import EpisodeRecord
 from ppo_mpi.storage.dashboard import Dashboard
 from ppo_mpi.storage.live_region import LiveRegion
 from ppo_mpi.storage.logger import Logger
@@ -76,6 +77,25 @@ def test_it_is_drawn_by_beats_within_an_iteration_and_not_too_often(capsys, cloc
     assert len(frames(out)) == 2
     assert "first iteration" in out
     assert "collecting" in out
+
+
+def test_the_curves_of_a_run_that_goes_on_begin_with_its_earlier_sessions(
+    capsys, monkeypatch, clock, size, tmp_path
+):
+    monkeypatch.setattr(displays, "terminal_size", lambda under_slurm: tuple(size))
+    for resumed, returns in ((0, (0.0, 10.0, 999.0)), (2, (20.0,))):
+        logger = Logger(tmp_path, Communicator(), "live", 900, resumed, title="a title")
+        for number, mean in enumerate(returns, start=resumed + 1):
+            clock[0] += 1
+            episodes = [EpisodeRecord(number, "train", 0, 0, mean, 1)]
+            logger.load_state_dict({
+                "windows": {"train": [], "test": []}, "wall_seconds": 0.0,
+                "num_episodes": {"train": 0, "test": 0},
+            })  # fmt: skip
+            logger.log(number, 300 * number, {}, episodes)
+        logger.close()
+    # The row of 999 lay behind the checkpoint: it is none of the run's any more.
+    assert "  ▁▅█" in capsys.readouterr().out.split("a title")[-1]
 
 
 def test_messages_stand_below_the_panel_until_newer_ones_push_them_above(capsys, clock, size):

@@ -44,7 +44,8 @@ def test_the_panel_names_what_a_user_looks_for():
     }  # fmt: skip
     view = View(
         "coinrun", 25_000_000, 5_000_000, 305, 2000.0, 3661.0, 12.0, "learning", row,
-        shares(time_parts(row)), {"train": [1, 2, 3], "test": [3, 2, 1]}, ["n1", "n2"], "step-7",
+        shares(time_parts(row)), {"mean_return": [1, 2, 3], "test_mean_return": [3, 2, 1]},
+        ["n1", "n2"], "step-7",
     )  # fmt: skip
     text = text_of(view)
     for words in (
@@ -52,7 +53,7 @@ def test_the_panel_names_what_a_user_looks_for():
         "iteration 305", "learning 12 s", "1:01:01 elapsed", "7.50  ▁▅█", "-1 to 10, 1,234",
         "6.25  █▅▁", "55 episodes", "engine 30%", "policy 10%", "update 30%", "MPI 5%",
         "waiting for the slowest 15%", "other 10%", "policy -0.0123", "KL 0.005",
-        "2 on 2 host(s)", "busy 50% to 99%, median 90%", "slowest: rank 1 on n2",
+        "2 on 2 hosts", "busy 50% to 99%, median 90%", "slowest: rank 1 on n2",
         "2.0 GiB in all ranks, 700 MiB in the largest", "step-7",
     ):  # fmt: skip
         assert words in text, words
