@@ -41,7 +41,7 @@ ROWS = {
     ),
     **dict.fromkeys(("distributed", "presets"), 1),
     **dict.fromkeys(("networks", "envs", "storage"), 2),
-    **dict.fromkeys(("cli", "cli_modes", "cli_sources", "cli_values", "cli_words"), 2),
+    **dict.fromkeys(("cli", "cli_modes", "cli_runs", "cli_sources", "cli_values", "cli_words"), 2),
     "learning": 3,
     **dict.fromkeys(("algorithms", "rewards"), 4),
     **dict.fromkeys(
