@@ -82,7 +82,7 @@ def run_program(argv: Sequence[str]) -> int:
             print(summary_text(), file=sys.stderr)
         return BAD_INPUT
     try:
-        command = parse_command(argv)
+        command = parse_command(argv, looks_at_run=True)
     except ConfigError as error:
         if is_first:
             print(f"ppo_mpi: error: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ import ppo_mpi
 from ppo_mpi import registry
 from ppo_mpi.cli_fields import config_fields
 from ppo_mpi.cli_modes import MODES, TrainOptions, all_kinds, shown_class
+from ppo_mpi.cli_runs import RunSettings, refuse_changes, settings_of_run
 from ppo_mpi.cli_shells import SCRIPTS
 from ppo_mpi.cli_sources import COMMAND_LINE, DEFAULT, merge, resolve, unknown_setting
 from ppo_mpi.cli_values import build_config, help_text
@@ -52,11 +53,13 @@ class Command:
     """What stands behind ``--``, as it was typed."""
 
 
-def parse_command(argv: Sequence[str]) -> Command:
+def parse_command(argv: Sequence[str], looks_at_run: bool = False) -> Command:
     """Read the command line.
 
     Args:
         argv: the words behind the program's name.
+        looks_at_run: whether the settings of a run that is there stand in the place of a preset
+            where train names none; otherwise the words alone count.
 
     Raises:
         ConfigError: something in it cannot be; the message is one line with the remedy.
@@ -84,13 +87,13 @@ def parse_command(argv: Sequence[str]) -> Command:
         raise ConfigError("no mode given; begin with one of " + ", ".join(MODES))
     settings = _with_plain_words(name, settings, plain, notes)
     if name == "launch":
-        return _launch_command(settings, behind, notes)
+        return _launch_command(settings, behind, notes, looks_at_run)
     if behind and name != "experiment":
         raise ConfigError(
             f"unexpected words behind --: {' '.join(behind)}; only launch and experiment have them"
         )
     if name == "train":
-        return _train_command(settings, notes)
+        return _train_command(settings, notes, looks_at_run)
     return replace(_other_command(name, settings, notes), words=tuple(behind))
 
 
@@ -156,7 +159,7 @@ def _with_plain_words(
     return settings + [_rename(Setting(target, (word,), word), notes) for word in plain]
 
 
-def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
+def _train_command(settings: Sequence[Setting], notes: list[str], looks_at_run: bool) -> Command:
     known, options_known = config_fields(TrainConfig), config_fields(TrainOptions)
     typed: dict[str, Sourced] = {}
     typed_options: dict[str, Sourced] = {}
@@ -170,6 +173,10 @@ def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
             raise ConfigError(unknown_setting(_shown(setting), name, everything))
         typed[resolve(setting.key, _shown(setting), known)] = Sourced(setting.values, COMMAND_LINE)
     options = build_config(TrainOptions, typed_options)
+    if looks_at_run and not (options.preset or options.config):
+        own = settings_of_run(typed, options.clobber)
+        if own is not None:
+            return _command_of_run(own, typed, options, notes)
     default_env = TrainConfig().environment.env
     layers = merge(typed, options.config, options.preset, known, default_env)
     config = build_config(TrainConfig, layers.values)
@@ -184,8 +191,9 @@ def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
     values = flatten(config)
     if layers.preset and not options.preset:
         note = f"preset {layers.preset}, as registered for {config.environment.env}"
-        may_exist = "run" in layers.given and "env" not in layers.given
-        notes = [*notes, note + ", if the run is a new one" * may_exist]
+        if "run" in layers.given and "env" not in layers.given:
+            note += f", as no environment is named and the run {config.job.run} is a new one"
+        notes = [*notes, note]
     return Command(
         "train",
         config,
@@ -198,13 +206,37 @@ def _train_command(settings: Sequence[Setting], notes: list[str]) -> Command:
     )
 
 
+def _command_of_run(
+    own: RunSettings, typed: dict[str, Sourced], options: TrainOptions, notes: list[str]
+) -> Command:
+    """Return the command of a job with the settings of a run that is there."""
+    layers = own.with_typed(typed)
+    config = build_config(TrainConfig, layers)
+    config.validate(world_size=1)
+    values, asked = flatten(config), flatten(build_config(TrainConfig, typed))
+    given = {name: asked[name] for name in typed}
+    if own.goes_on and options.dry_run:
+        refuse_changes(own.folder, given, values)
+    if options.dry_run or not own.goes_on:
+        notes = [*notes, f"the settings are those of {own.folder}, which is there"]
+    return Command(
+        "train",
+        config,
+        origins=_origins(values, layers),
+        given=given,
+        notes=notes,
+        dry_run=options.dry_run,
+        clobber=options.clobber,
+    )
+
+
 def _launch_command(
-    settings: Sequence[Setting], behind: Sequence[str], notes: list[str]
+    settings: Sequence[Setting], behind: Sequence[str], notes: list[str], looks_at_run: bool
 ) -> Command:
     example = f"{PROGRAM} launch --ranks 8 -- train coinrun"
     if not behind:
         raise ConfigError(f"launch needs the words of train behind --, for example: {example}")
-    launched = parse_command(behind)
+    launched = parse_command(behind, looks_at_run)
     if launched.mode != "train" or launched.dry_run:
         raise ConfigError(
             f"launch starts train only, and behind -- stands {' '.join(behind)!r}; for example: "

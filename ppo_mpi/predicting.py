@@ -122,9 +122,19 @@ def predict(
         policy remembers nothing.
 
     Raises:
-        ValueError: observation, state or episode_start have other shapes.
+        ValueError: observation, state or episode_start have other shapes, or the observation has
+            a NaN or an infinity in it.
     """
     rows, is_batch = agent.spaces.rows(observation)
+    numbers = agent.model.obs_spec.vectors(rows)
+    bad = ~np.isfinite(numbers).reshape(len(rows), -1)
+    if bad.any():
+        row = int(bad.any(1).argmax())
+        which = f" of observation {row}" if is_batch else ""
+        raise ValueError(
+            f"number {int(bad[row].argmax())}{which} is {numbers[row].ravel()[bad[row]][0]}, of "
+            "which no policy can make an action; mend the environment"
+        )
     num, memory = len(rows), agent.no_memory(len(rows))
     if state is not None and memory.size:
         known = np.asarray(state, np.float32)

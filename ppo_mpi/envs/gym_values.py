@@ -68,9 +68,14 @@ class Spaces:
             the rows, and whether there were B observations instead of one.
 
         Raises:
-            ValueError: the observation fits neither the space nor the rows.
+            ValueError: the observation fits neither the space nor the rows, or there is none.
         """
         number = self._number(obs)
+        if number == 0 or (number is None and isinstance(obs, np.ndarray) and not len(obs)):
+            raise ValueError(
+                f"there are no observations in {_described(obs)}; hand over one at least, of "
+                f"{self.observations}"
+            )
         if number is not None and number < 0:
             return flat_observation(self.observations, self._obs_spec, obs)[None], False
         if number is not None:

@@ -29,12 +29,15 @@ class RunCurve:
     """[N] float64, rising."""
     returns: np.ndarray
     """[N] float64."""
+    iterations: np.ndarray
+    """[N] float64, counted from 1; a row may stand for several, by ``log_every``."""
 
     @property
     def final(self) -> float:
-        """The mean of the last iterations."""
-        count = max(1, min(LAST_ITERATIONS, len(self.returns) // LAST_PART))
-        return float(self.returns[-count:].mean())
+        """The mean of the rows that end within the last iterations; the last one's at least."""
+        last = self.iterations[-1]
+        count = max(1, min(LAST_ITERATIONS, last // LAST_PART))
+        return float(self.returns[self.iterations > last - count].mean())
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def read_curve(folder: Path, split: str) -> RunCurve | None:
         return None
     column = SPLITS[split]
     points = [
-        (float(row["timesteps"]), float(row[column]))
+        (float(row["timesteps"]), float(row[column]), float(row["iteration"]))
         for row in csv.DictReader(text.splitlines())
         if row.get(column)
     ]

@@ -21,6 +21,10 @@ IMAGES_AT_ONCE = 32
 """Whose patches are laid out together: a patch takes as many numbers as its kernel covers."""
 
 
+LARGEST = 10_000
+"""Rows of a factor: of 400 MB each, and minutes of one core to decompose."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """A linear layer or a convolution.
@@ -159,8 +163,20 @@ class Factors(nn.Module):
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        """Begin with zeros."""
+        """Begin with zeros.
+
+        Raises:
+            ConfigError: one of them would be too large; nothing was allocated.
+        """
         super().__init__()
+        for layer in layers:
+            if (size := max(layer.sizes)) > LARGEST:
+                raise ConfigError(
+                    f"algorithm=acktr keeps and decomposes a matrix of {size:,} x {size:,} numbers "
+                    f"({4 * size**2 / 2**30:.1f} GiB, several times over) for the layer "
+                    f"{layer.name.replace('/', '.')}; use network=auto, so that images go through "
+                    "convolutions, or algorithm=a2c or ppo"
+                )
         for layer in layers:
             device = layer.module.weight.device
             for side, size in zip(("inputs", "outputs"), layer.sizes, strict=True):

@@ -25,6 +25,7 @@ _FIRST = r"((left|right|vector_torso)\.)?layers\.0\."
 _SEES_VECTORS = re.compile(rf"trunk\.{_FIRST}|(value_)?torso\.{_FIRST}")
 _SEES_BEHIND_TRUNK = re.compile(rf"trunk\.{_FIRST}")
 OBSERVATION = ("observation/mean", "observation/variance", "observation/count")
+REWARD = ("reward/mean", "reward/variance", "reward/count")
 _SCALE = ("mean", "variance", "count")
 LEAST_COUNT = 1.0
 """Observations behind statistics that were ever used; they begin with a part of one."""
@@ -39,6 +40,8 @@ class Loan:
     """Whether the statistics that normalize observations come along."""
     value_scale: bool
     """Whether those that normalize values do."""
+    rewards: bool
+    """Whether those that normalize rewards do: values are predicted in their unit."""
     left_out: tuple[str, ...]
     """What there is in the run and is not taken, with the reason."""
 
@@ -110,23 +113,32 @@ def loan_of(
     sees = _SEES_VECTORS if model.trunk is None else _SEES_BEHIND_TRUNK
     observations = any(sees.match(name) for name in taken) and _agree(
         f"{whose}, whose first layer is borrowed,", "normalize_observations", "borrow_layers "
-        "without the first layer", _normalizes(checkpoint), config.learning.normalize_observations,
+        "without the first layer", _normalizes(checkpoint, OBSERVATION[2]),
+        config.learning.normalize_observations,
     )  # fmt: skip
-    value_scale = any(name.startswith("value_head.") for name in taken) and _agree(
-        f"{whose}, whose value_head is borrowed,", "normalize_values", "borrow_layers without "
-        "value_head", "value_scale.mean" in lent, model.value_scale is not None,
+    has_values = any(name.startswith("value_head.") for name in taken)
+    predicts = f"{whose}, whose value_head is borrowed,", "borrow_layers without value_head"
+    value_scale = has_values and _agree(
+        predicts[0], "normalize_values", predicts[1],
+        "value_scale.mean" in lent, model.value_scale is not None,
     )  # fmt: skip
+    rewards = has_values and _agree(
+        predicts[0], "normalize_rewards", predicts[1],
+        _normalizes(checkpoint, REWARD[2]), config.learning.normalize_rewards,
+    )  # fmt: skip
+    found = checkpoint.tensors.get("normalizers", {})
     statistics: dict[str, Tensor | None] = {}
     if observations:
-        found = checkpoint.tensors.get("normalizers", {})
         statistics |= {name: found.get(name) for name in OBSERVATION}
+    if rewards:
+        statistics |= {name: found.get(name) for name in REWARD}
     if value_scale:
         statistics |= {f"value_scale.{name}": lent.get(f"value_scale.{name}") for name in _SCALE}
     for name, tensor in statistics.items():
-        is_number = name.startswith("value_scale") or name == OBSERVATION[2]
+        is_number = name.startswith(("value_scale", "reward")) or name == OBSERVATION[2]
         if tensor is None or (is_number and tensor.numel() != 1) or not _is_finite(tensor):
             raise CheckpointError(f"{whose} has no {name} that could be borrowed")
-    return Loan(tuple(taken), observations, value_scale, tuple(wrong))
+    return Loan(tuple(taken), observations, value_scale, rewards, tuple(wrong))
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -162,8 +174,8 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "one number"
 
 
-def _normalizes(checkpoint: Checkpoint) -> bool:
-    count = checkpoint.tensors.get("normalizers", {}).get(OBSERVATION[2])
+def _normalizes(checkpoint: Checkpoint, counted: str) -> bool:
+    count = checkpoint.tensors.get("normalizers", {}).get(counted)
     return count is not None and count.numel() == 1 and float(count) >= LEAST_COUNT
 
 
@@ -199,6 +211,8 @@ def take(run: Run, checkpoint: Checkpoint, loan: Loan) -> None:
                 "run; use the lender's environment, or borrow_layers without the first layer"
             )
         load_moments({"observation": normalizer.moments}, dict(normalizers))
+    if loan.rewards and run.reward_normalizer is not None:
+        load_moments({"reward": run.reward_normalizer.moments}, dict(normalizers))
     for name in loan.parameters:
         parameters[name].copy_(lent[name])
     if loan.value_scale and run.model.value_scale is not None:
@@ -217,4 +231,6 @@ def described(loan: Loan, model: ActorCritic, checkpoint: Checkpoint) -> str:
         text += "; with the mean and deviation of observations"
     if loan.value_scale:
         text += "; with the mean and deviation of values"
+    if loan.rewards:
+        text += "; with the deviation of returns that normalizes rewards"
     return text + (f"; not {', '.join(loan.left_out)}" if loan.left_out else "")

@@ -8,6 +8,7 @@ from ppo_mpi.build import Run
 from ppo_mpi.config import TrainConfig
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.learning.cloning import Cloned, clone
+from ppo_mpi.learning.normalizers import ObservationNormalizer
 from ppo_mpi.storage.logger import Logger
 
 MOST_TOLD = 10
@@ -36,6 +37,11 @@ def begin_imitation(run: Run, config: TrainConfig, logger: Logger, comm: Communi
                 f"the environment's reward is learned from as well (extrinsic_weight="
                 f"{rewards.extrinsic_weight:g}); use extrinsic_weight=0 for imitation alone"
             )
+    normalizer = run.observation_normalizer
+    clones = imitation.cloning_epochs and run.progress.iteration == 0
+    moved = moved_statistics(normalizer, len(run.expert), config.learning.rollout_timesteps)
+    if clones and moved and comm.is_root:
+        logger.message(moved, is_warning=True)
     every = math.ceil(imitation.cloning_epochs / MOST_TOLD)
 
     def tell(cloned: Cloned) -> None:
@@ -48,6 +54,23 @@ def begin_imitation(run: Run, config: TrainConfig, logger: Logger, comm: Communi
             f"{cloned.loss:.4f} nats{held}"
         )
 
-    if imitation.cloning_epochs and run.progress.iteration == 0:
-        normalizer = run.observation_normalizer
+    if clones:
         clone(run.learner, run.expert, imitation, normalizer, tell, comm)  # collective
+
+
+def moved_statistics(
+    normalizer: ObservationNormalizer | None, expert_steps: int, rollout_timesteps: int
+) -> str:
+    """Return a warning where the first rollout weighs more than what was cloned; else nothing.
+
+    The statistics that normalize observations begin with the expert's, each step counted once, so
+    that the first rollout may move them far, and with them what the cloned policy sees. They are
+    not weighed otherwise: a policy that leaves the expert's states needs those of its own.
+    """
+    if normalizer is None or normalizer.only_clips or expert_steps >= rollout_timesteps:
+        return ""
+    return (
+        f"warning: normalize_observations=true, and the expert's {expert_steps:,} steps weigh less "
+        f"than the first rollout's {rollout_timesteps:,}, which moves what the cloned policy sees; "
+        "clone more steps, use a smaller rollout_timesteps, or normalize_observations=false"
+    )

@@ -6,6 +6,7 @@ numpy. Axes: N observations; A policy outputs; S numbers of a memory; F numbers 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -178,10 +179,18 @@ def _bounds(agent: Agent) -> tuple[Tensor, Tensor]:
 
 
 def input_names(spec: ObservationSpec) -> list[str]:
-    """Return the names of the inputs that are observations: ``observation``, or those of parts."""
+    """Return the names of the inputs that are observations: ``observation``, or those of parts.
+
+    Names that differ in other signs alone get a number, as ``a.b`` and ``a_b`` do.
+    """
     if not spec.parts:
         return ["observation"]
-    return [f"observation_{re.sub('[^A-Za-z0-9_]', '_', part.name)}" for part in spec.parts]
+    names: list[str] = []
+    for part in spec.parts:
+        plain = f"observation_{re.sub('[^A-Za-z0-9_]', '_', part.name)}"
+        numbered = (f"{plain}_{number}" for number in itertools.count(2))
+        names.append(next(name for name in itertools.chain([plain], numbered) if name not in names))
+    return names
 
 
 def as_inputs(spec: ObservationSpec, obs: np.ndarray) -> list[np.ndarray]:

@@ -6,18 +6,17 @@ Nothing is written before it is sure that the run can begin.
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ppo_mpi.cli_runs import PLACES, refuse_changes
 from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import START_UP
 from ppo_mpi.errors import CheckpointError, ConfigError
-from ppo_mpi.registry import split_env_name
 from ppo_mpi.snapshot_checks import check_fits, check_memory
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, load_newest_everywhere
@@ -26,9 +25,6 @@ from ppo_mpi.storage.run_lock import RunLock
 from ppo_mpi.storage.shared_run import refuse_to_train
 from ppo_mpi.storage.stored_config import check_environment, stored_config
 from ppo_mpi.storage.stored_state import check_state
-
-PLACES = ("run", "checkpoint_dir", "asset_dir")
-"""Settings that say where files go."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +42,12 @@ class Opening:
     """Keeps other jobs out of the folder until it is released; held by rank 0."""
 
 
-def default_run_name(env: str) -> str:
-    """Return the run's name where none is given: the environment's, fit for a folder."""
-    return re.sub("[/:,]", "-", split_env_name(env)[1])
-
-
 def run_dir_of(config: TrainConfig) -> Path:
     """Return the folder of the run that ``config`` is about."""
     job = config.job
-    return run_folder.run_dir(job.checkpoint_dir, job.run, default_run_name(config.environment.env))
+    return run_folder.run_dir(
+        job.checkpoint_dir, job.run, run_folder.default_run_name(config.environment.env)
+    )
 
 
 def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> Opening:
@@ -103,6 +96,8 @@ def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> 
             total = config.num_iterations * config.learning.rollout_timesteps
             finished = checkpoint.state["timesteps"] >= total
         else:
+            if "env" not in given:  # it may be that of a stranger's config.yaml
+                check_environment(config, given, f"the settings of {run_dir}")
             warnings = warnings + config.without_effect()
         cleanup.pop_all()
     return Opening(run_dir, config, checkpoint, warnings, finished, lock)
@@ -148,28 +143,9 @@ def resumed_config(
     base = with_values(base, {name: here[name] for name in PLACES})
     old, allowed = flatten(base), resumable_fields()
     asked = {name: value for name, value in given.items() if name in old}
-    refused = [
-        f"{name}={value} (the run has {old[name]})"
-        for name, value in sorted(asked.items())
-        if name not in allowed and not _same(name, value, old[name])
-    ]
-    if "algorithm" in asked and asked["algorithm"] != old["algorithm"]:
-        # Its preset's settings are others, too: what is wrong is the algorithm.
-        refused = [text for text in refused if text.startswith("algorithm=")]
-    if refused:
-        raise ConfigError(
-            f"the run {checkpoint.path.parent} goes on with the settings it began with, but "
-            f"{', '.join(refused)} was given; leave it out, use another --run, or --clobber to "
-            "start over"
-        )
+    refuse_changes(checkpoint.path.parent, asked, old)
     check_environment(base, given, f"the checkpoint {checkpoint.path}")
     return with_values(base, {name: asked[name] for name in asked if name in allowed})
-
-
-def _same(name: str, value: Any, old: Any) -> bool:
-    if name in ("env", "test_env") and value and old:
-        return split_env_name(value) == split_env_name(old)
-    return bool(value == old)
 
 
 def prepare_folder(opening: Opening, clobber: bool, comm: Communicator) -> None:

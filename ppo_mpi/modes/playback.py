@@ -18,8 +18,8 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.machine import set_threads
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.mode_config import PlayConfig
-from ppo_mpi.modes.acting import act_in_rows
 from ppo_mpi.modes.drawing import as_picture
+from ppo_mpi.predicting import act_in_rows
 from ppo_mpi.registry import split_env_name, task_names
 from ppo_mpi.settings.record import RecordConfig
 
@@ -230,9 +230,9 @@ def advance(
     noise = None if greedy else np.stack([player.noise() for player in acting])
     memory = np.concatenate([player.memory for player in acting])
     obs = np.concatenate([player.obs for player in acting])
-    actions = act_in_rows(agent, obs, noise, memory)
-    for i, (player, action) in enumerate(zip(acting, actions, strict=True)):
-        player.memory = memory[i : i + 1]
+    acted = act_in_rows(agent, obs, noise, memory)
+    for i, (player, action) in enumerate(zip(acting, acted.actions, strict=True)):
+        player.memory = acted.memory[i : i + 1]
         player.step(action if human_action is None else np.int64(human_action))
 
 

@@ -15,7 +15,6 @@ from ppo_mpi.distributed.heart import EVALUATING, Heart
 from ppo_mpi.distributed.signals import STOP
 from ppo_mpi.envs.base import ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.errors import NonFiniteError
-from ppo_mpi.modes.acting import spread
 from ppo_mpi.modes.evaluation_plan import env_indices
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.modes.layers import layers_in_rows
@@ -209,6 +208,13 @@ def begin_episodes(
         if len(own) > 1:
             agent.assign(envs, slot, own[1], levels, seed)
     return obs
+
+
+def spread(rows: np.ndarray, active: list[int], num: int) -> np.ndarray:
+    """Return [num, ...]: the rows where somebody plays, zeros elsewhere."""
+    everywhere = np.zeros((num, *rows.shape[1:]), rows.dtype)
+    everywhere[active] = rows
+    return everywhere
 
 
 def check_finite(result: StepResult, spec: ObservationSpec, active: list[int], env: str) -> None:

@@ -13,6 +13,19 @@ LAST = (
 """Metrics that say how things are: a row has them as they were in its last iteration."""
 SUMMED = ("restarted_envs",)
 """Metrics that count what happened: a row has their sum. Of all others it has the mean."""
+OF_ROWS = frozenset((
+    "iteration", "timesteps", "wall_seconds", "timesteps_per_second", "mean_return",
+    "median_return", "min_return", "max_return", "mean_length", "num_episodes", "test_mean_return",
+    "test_mean_length", "test_num_episodes",
+))  # fmt: skip
+"""Columns that a row has by itself, which no metric may be called."""
+LONGEST_NAME = 200
+"""Letters of a metric's name."""
+
+
+def is_metric(name: str) -> bool:
+    """Return whether a metric may have that name, which becomes a column's."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and name not in OF_ROWS
 
 
 class Interval:

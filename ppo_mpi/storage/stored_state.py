@@ -10,6 +10,7 @@ from ppo_mpi.config import TrainConfig
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.registry import names_of, split_env_name
 from ppo_mpi.storage.checkpoint import Checkpoint
+from ppo_mpi.storage.interval import is_metric
 from ppo_mpi.storage.logger import EPISODE_WINDOW
 from ppo_mpi.storage.run_folder import step_timesteps
 from ppo_mpi.storage.shared_run import holds_only_policy
@@ -192,7 +193,9 @@ def _is_logger(value: Any) -> bool:
 
 def _is_interval(value: Any) -> bool:
     """Return whether these are metrics since the last row: name -> sum and number."""
-    return isinstance(value, dict) and all(map(_is_episode, value.values()))
+    if not isinstance(value, dict):
+        return False
+    return all(is_metric(name) and _is_episode(sums) for name, sums in value.items())
 
 
 def _keys_of_games(config: TrainConfig) -> set[str]:

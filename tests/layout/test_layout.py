@@ -41,8 +41,8 @@ ROWS = {
     ),
     **dict.fromkeys(("distributed", "presets"), 1),
     **dict.fromkeys(("networks", "envs", "storage"), 2),
-    **dict.fromkeys(("cli", "cli_fields", "cli_modes", "cli_shells", "cli_sources"), 2),
-    **dict.fromkeys(("cli_values", "cli_words"), 2),
+    **dict.fromkeys(("cli", "cli_fields", "cli_modes", "cli_runs", "cli_shells"), 2),
+    **dict.fromkeys(("cli_sources", "cli_values", "cli_words"), 2),
     "learning": 3,
     **dict.fromkeys(("algorithms", "rewards"), 4),
     **dict.fromkeys(

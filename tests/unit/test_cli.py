@@ -144,8 +144,8 @@ def test_the_preset_of_the_environment_is_used_and_named():
     assert command.notes == ["preset cartpole, as registered for gym:CartPole-v1"]
     assert command.given == {"env": "gym:CartPole-v1"}
     assert parse_command(["train"]).preset == "procgen-easy"
-    (note,) = parse_command(["train", "--run", "mine"]).notes  # it may have settings of its own
-    assert note.endswith("procgen:coinrun, if the run is a new one")
+    (note,) = parse_command(["train", "--run", "mine"]).notes  # the name may be mistyped
+    assert note.endswith("as no environment is named and the run mine is a new one")
 
 
 def test_a_preset_names_its_environment_unless_one_is_typed():

@@ -15,10 +15,10 @@ from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.iteration_clock import CLOCK_COLUMNS
 from ppo_mpi.errors import CheckpointError, ConfigError
-from ppo_mpi.modes.acting import act_in_rows
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.playback import Player, advance
 from ppo_mpi.modes.train import run_iteration
+from ppo_mpi.predicting import act_in_rows
 from ppo_mpi.snapshot import restore, snapshot_of, state_of
 from ppo_mpi.snapshot_checks import check_fits
 from ppo_mpi.storage.checkpoint import Checkpoint
@@ -175,12 +175,10 @@ def test_what_is_remembered_does_not_depend_on_who_else_acts():
     random = np.random.default_rng(0)
     obs = random.standard_normal((40, 4)).astype(np.float32)
     memory = random.standard_normal((40, 16)).astype(np.float32)
-    together = memory.copy()
-    act_in_rows(agent, obs, None, together)
+    together = act_in_rows(agent, obs, None, memory).memory
     assert (together != memory).any(1).all()
     for i in range(40):
-        own = memory[i : i + 1].copy()
-        act_in_rows(agent, obs[i : i + 1], None, own)
+        own = act_in_rows(agent, obs[i : i + 1], None, memory[i : i + 1]).memory
         np.testing.assert_array_equal(own[0], together[i])
 
 

@@ -226,3 +226,29 @@ def test_actions_go_back_and_forth(nested_agent: Agent):
         assert nested_agent.spaces.checked(of_other_kind).shape == rows[0].shape
         assert found["eye"][0] == action["eye"][0]
         assert found["eye"][1].tolist() == action["eye"][1].tolist()
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "probe:dict", "probe:picture_and_vector"])
+def test_no_observations_have_no_action(env: str):
+    agent = make_agent(env)
+    space = agent.spaces.observations
+    one = space.sample()
+    none = (
+        {k: np.asarray(v)[None][:0] for k, v in one.items()}
+        if isinstance(one, dict)
+        else one[None][:0]
+    )
+    with pytest.raises(ValueError, match="there are no observations in .* hand over one at least"):
+        agent.predict(none)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_observation_that_is_not_finite_is_refused(bad: float):
+    agent = make_agent("CartPole-v1")
+    obs = np.zeros((3, 4), np.float32)
+    agent.predict(obs)
+    obs[2, 1] = bad
+    with pytest.raises(ValueError, match=f"number 1 of observation 2 is {bad}, of which"):
+        agent.predict(obs)
+    with pytest.raises(ValueError, match=f"number 1 is {bad}, of which"):
+        agent.predict(obs[2])

@@ -67,17 +67,28 @@ def test_a_curve_leaves_out_iterations_without_an_episode(tmp_path):
     assert read_curve(planned(tmp_path, label="new")[1][0].folder, "test") is None
 
 
+def curve_of(iterations: int, log_every: int = 1) -> RunCurve:
+    """Return a run whose mean return is its iteration's number."""
+    numbers = np.arange(log_every, iterations + 1, log_every, dtype=float)
+    return RunCurve(64.0 * numbers, numbers, numbers)
+
+
 def test_a_final_score_is_the_mean_of_the_last_part():
-    short = RunCurve(np.arange(20.0), np.arange(20.0))
-    assert short.final == 19.0
-    assert RunCurve(np.arange(150.0), np.arange(150.0)).final == np.arange(140, 150).mean()
-    long = RunCurve(np.arange(1525.0), np.arange(1525.0))
-    assert long.final == np.arange(1425, 1525).mean()
+    assert curve_of(20).final == 20.0
+    assert curve_of(150).final == np.arange(141, 151).mean()
+    assert curve_of(1525).final == np.arange(1426, 1526).mean()
+
+
+@pytest.mark.parametrize(("every", "rows"), [(10, 10), (64, 2), (2000, 1)])
+def test_rows_of_many_iterations_are_averaged_over_as_many_iterations(every, rows):
+    curve = curve_of(12_800, every)
+    assert curve.final == curve.returns[-rows:].mean()
 
 
 def test_a_band_is_the_mean_and_students_interval_up_to_where_all_have_come():
-    one = RunCurve(np.array([10.0, 20.0, 30.0, 40.0]), np.array([1.0, 2.0, 3.0, 4.0]))
-    two = RunCurve(np.array([15.0, 35.0]), np.array([3.0, 7.0]))
+    four, two_rows = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 2.0])
+    one = RunCurve(np.array([10.0, 20.0, 30.0, 40.0]), four, four)
+    two = RunCurve(np.array([15.0, 35.0]), np.array([3.0, 7.0]), two_rows)
     both = band([one, two])
     assert both.timesteps.tolist() == [20.0, 30.0]
     assert both.mean.tolist() == [3.0, 4.5]  # the second is at 4 and 6 there

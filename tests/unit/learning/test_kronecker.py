@@ -92,3 +92,12 @@ def test_running_means_move_by_their_weight():
         parameter.grad.zero_()
     factors.take_in(0.25)
     assert all((parameter == 6.0).all() for parameter in factors.parameters())
+
+
+def test_a_factor_that_would_fill_the_memory_is_refused_before_it_is_made():
+    layer = Layer("torso/layers/0", nn.Linear(64 * 64 * 3, 64))
+    message = (
+        r"12,289 x 12,289 numbers \(0\.6 GiB, .* for the layer torso\.layers\.0; use network=auto"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Factors([Layer("small", nn.Linear(2, 2)), layer])

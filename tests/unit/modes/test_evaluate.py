@@ -23,7 +23,6 @@ from ppo_mpi.errors import (
     IterationAbandonedError,
     NonFiniteError,
 )
-from ppo_mpi.modes.acting import act_in_rows
 from ppo_mpi.modes.evaluate import evaluate_agent
 from ppo_mpi.modes.evaluation_report import (
     EvaluationResult,
@@ -34,6 +33,7 @@ from ppo_mpi.modes.evaluation_report import (
 from ppo_mpi.modes.evaluation_tables import PlayedEpisode
 from ppo_mpi.modes.intervals import standard_error
 from ppo_mpi.modes.playing import play_episodes
+from ppo_mpi.predicting import act_in_rows
 from ppo_mpi.settings.evaluation import EvaluateConfig
 from ppo_mpi.suites import make_envs
 
@@ -143,8 +143,8 @@ def test_actions_do_not_depend_on_who_else_acts():
     random = np.random.default_rng(0)
     obs = random.standard_normal((40, 4)).astype(np.float32)
     noise = random.random((40, 1))
-    together = act_in_rows(agent, obs, noise)
-    alone = [act_in_rows(agent, obs[i : i + 1], noise[i : i + 1])[0] for i in range(40)]
+    together = act_in_rows(agent, obs, noise).actions
+    alone = [act_in_rows(agent, obs[i : i + 1], noise[i : i + 1]).actions[0] for i in range(40)]
     assert together.tolist() == alone
 
 

@@ -16,10 +16,11 @@ import torch
 from ppo_mpi.agent import Agent
 from ppo_mpi.build import make_model, make_observation_normalizer
 from ppo_mpi.config import TrainConfig, with_values
+from ppo_mpi.envs.spaces import ObservationPart, ObservationSpec
 from ppo_mpi.errors import ConfigError, MissingPackageError
 from ppo_mpi.modes import export_formats
 from ppo_mpi.modes.export import describe, expected, export, finite, verify
-from ppo_mpi.modes.exported_policy import ExportedPolicy, as_inputs
+from ppo_mpi.modes.exported_policy import ExportedPolicy, as_inputs, input_names
 from ppo_mpi.settings.export import ExportConfig
 from ppo_mpi.suites import make_envs
 
@@ -178,3 +179,10 @@ def test_what_is_missing_or_contradicts_itself_is_said(monkeypatch: pytest.Monke
     ExportConfig(output="a.onnx", format="onnx").validate()
     with pytest.raises(ConfigError, match="use --format onnx"):
         replace(ExportConfig(), output="a.onnx").validate()
+
+
+def test_parts_whose_names_differ_in_other_signs_alone_have_inputs_of_their_own():
+    parts = [ObservationPart(name, (2,), "float32") for name in ("a.b", "a_b", "a b", "a_b_2")]
+    names = input_names(ObservationSpec.packed(parts))
+    assert names[:2] == ["observation_a_b", "observation_a_b_2"]
+    assert len(set(names)) == 4

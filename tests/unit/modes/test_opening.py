@@ -16,7 +16,6 @@ from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.modes.opening import (
     close_finished,
     config_text,
-    default_run_name,
     open_run,
     prepare_folder,
     resumed_config,
@@ -25,7 +24,7 @@ from ppo_mpi.modes.opening import (
 from ppo_mpi.snapshot import snapshot_of, state_of
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ppo_mpi.storage.logger import Logger
-from ppo_mpi.storage.run_folder import is_done, mark_done, read_tags
+from ppo_mpi.storage.run_folder import default_run_name, is_done, mark_done, read_tags
 
 COMM = Communicator()
 

@@ -14,7 +14,7 @@ from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError
 from ppo_mpi.storage.checkpoint import Checkpoint
-from ppo_mpi.storage.interval import Interval
+from ppo_mpi.storage.interval import OF_ROWS, Interval
 from ppo_mpi.storage.logger import EpisodeRecord, Logger
 from ppo_mpi.storage.stored_state import check_state
 
@@ -166,3 +166,26 @@ def test_another_interval_than_ours_is_refused(own: dict[str, object]):
     ahead = {"logger": older | {"logged_iteration": 2}}
     with pytest.raises(CheckpointError, match="of iteration 1 has logged_iteration=2, .* to come"):
         check_state(Checkpoint(Path("step-4"), {}, {}, state | ahead), config)
+
+
+def test_what_a_row_has_by_itself_is_known(tmp_path: Path):
+    logger = logger_for(tmp_path, 3)
+    log(logger, range(1, 4))
+    logger.close()
+    metrics = {"loss", "learning_rate", "restarted_envs", "eval_mean_return"}
+    with (tmp_path / "progress.csv").open(newline="") as file:
+        assert set(next(csv.reader(file))) == OF_ROWS | metrics
+
+
+@pytest.mark.parametrize("name", ["iteration", "mean_return", "", "two\nlines", "x" * 201])
+def test_a_checkpoint_brings_no_column_that_is_no_metric(name: str):
+    state = Logger(None, Communicator(), "off", 8, 0).state_dict()
+    state = {"iteration": 0, "timesteps": 0, "best_return": None, "logger": state}
+    config = with_values(TrainConfig(), {"normalize_rewards": False, "num_envs": 1})
+    state["train_episodes"] = {"0": [0.0, 0]}
+    check_state(Checkpoint(Path("r"), {}, {}, state), config)
+    state["logger"]["interval"] = {"auxiliary/lean_loss": [0.5, 2]}
+    check_state(Checkpoint(Path("r"), {}, {}, state), config)
+    state["logger"]["interval"] = {name: [0.5, 2]}
+    with pytest.raises(CheckpointError, match="instead of the state of a logger"):
+        check_state(Checkpoint(Path("r"), {}, {}, state), config)
