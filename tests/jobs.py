@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from on_ranks import LAUNCHER_SETTINGS, find_mpirun
-from warm_start import is_warm, warm_program
+from warm_start import is_warm, warm_words
 from wheels import wheel_mpirun, wheel_python
 
 from ppo_mpi.distributed.guard import LAUNCHER_VARIABLES
@@ -100,10 +100,19 @@ def run_job(
 
     Its ranks are forked from processes that have imported torch already, see ``warm_start``.
     """
-    program = ["-m", "ppo_mpi"]
-    if is_warm() and not wheel:
-        program = warm_program(num_ranks, job_environment())
-    return run_python(num_ranks, [*program, *words], cwd=cwd, status=status, wheel=wheel)
+    program = ["-m", "ppo_mpi", *words]
+    if wheel:
+        return run_python(num_ranks, program, cwd=cwd, status=status, wheel=wheel)
+    return run_forked(num_ranks, program, cwd=cwd, status=status)
+
+
+def run_forked(
+    num_ranks: int, words: list[str], cwd: Path, status: int | None = 0
+) -> subprocess.CompletedProcess[str]:
+    """Do what ``run_python`` does, in processes that have imported torch already."""
+    if is_warm():
+        words = warm_words(num_ranks, words, job_environment())
+    return run_python(num_ranks, words, cwd=cwd, status=status)
 
 
 def run_python(

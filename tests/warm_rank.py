@@ -1,8 +1,8 @@
 """Stands for one rank: lets a process that has imported torch already become it, and waits.
 
-``python -I -S tests/warm_rank.py FOLDER words`` is ``python -m ppo_mpi words``, without the two
-seconds of a processor that importing torch takes; see ``warm_start``. What comes to this process,
-signals and the end, goes on to the real one, and its exit status is that of this one.
+``python -I -S tests/warm_rank.py FOLDER words`` is ``python words``, without the two seconds of a
+processor that importing torch takes; see ``warm_start``. What comes to this process, signals and
+the end, goes on to the real one, and its exit status is that of this one.
 
 It imports next to nothing, for it is started as often as ranks are.
 """
@@ -22,6 +22,12 @@ def rank() -> int:
     return int(next((os.environ[name] for name in names if name in os.environ), "0"))
 
 
+def gone() -> int:
+    """Say that there is no process to wait for; return the exit status."""
+    print("the process that jobs are forked from is gone", file=sys.stderr)
+    return 1
+
+
 def main() -> int:
     """Hand words, folder, environment and open files over; return the exit status."""
     folder, words = sys.argv[1], sys.argv[2:]
@@ -37,14 +43,16 @@ def main() -> int:
     socket.send_fds(server, [request], files)
     for number in files[3:]:
         os.close(number)  # the launcher is to see when the real one closes it
-    pid = int(server.recv(64) or 0)
+    answer = server.recv(64)
+    if not answer:
+        return gone()
+    pid = int(answer)
     for number in signals:
         signal.signal(number, lambda number, frame: os.kill(pid, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     status = server.recv(64)
     if not status:
-        print("the process that jobs are forked from is gone", file=sys.stderr)
-        return 1
+        return gone()
     code = os.waitstatus_to_exitcode(int(status))
     if code < 0:  # it was ended by this signal
         if -code not in (signal.SIGKILL, signal.SIGSTOP):

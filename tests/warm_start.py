@@ -3,7 +3,7 @@
 A job of a test computes for a tenth of a second, and each of its ranks would import torch for two
 seconds of a processor before it: half of what all tests take. So a test's first job starts one
 such process for each of up to three ranks, ``warm_rank`` asks it for a fork, and what is forked
-becomes ``python -m ppo_mpi`` with the asking process's words, folder, environment and open files.
+becomes Python with the asking process's words, folder, environment and open files.
 Only other people's modules are imported before, none of ppo_mpi. Ranks come from different
 processes, so that what depends on the order of a set differs between them as it always does.
 
@@ -46,8 +46,17 @@ LONGEST_REQUEST = 1 << 18
 
 
 def is_warm() -> bool:
-    """Return whether jobs that run to their end are forked."""
-    return hasattr(os, "pidfd_open") and os.environ.get("PPO_MPI_COLD_JOBS", "0") != "1"
+    """Return whether jobs that run to their end are forked: where Linux can tell of their end."""
+    return _has_pidfd() and os.environ.get("PPO_MPI_COLD_JOBS", "0") != "1"
+
+
+@functools.cache
+def _has_pidfd() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 @functools.cache
@@ -77,18 +86,19 @@ def _start_server(
         )
 
 
-def warm_program(num_ranks: int, environ: dict[str, str]) -> list[str]:
-    """Return what Python is to run instead of ``-m ppo_mpi``, with servers for it.
+def warm_words(num_ranks: int, words: list[str], environ: dict[str, str]) -> list[str]:
+    """Return words that let Python do the same as with ``words``; start the servers for it.
 
     Args:
         num_ranks: of the job; 0 = no launcher.
+        words: ``-m module words``, or a script's path and words.
         environ: of the job.
     """
     chosen = {name: value for name, value in environ.items() if name.startswith(READ_AT_START)}
     read_at_start = tuple(sorted(chosen.items()))
     for index in range(min(max(1, num_ranks), MOST_SERVERS)):
         _start_server(index, read_at_start)
-    return ["-I", "-S", CLIENT, str(_folder(read_at_start))]
+    return ["-I", "-S", CLIENT, str(_folder(read_at_start)), *words]
 
 
 class Server:
@@ -173,7 +183,7 @@ class Server:
 def become_rank(
     words: list[str], folder: str, environ: dict[str, str], files: dict[int, int]
 ) -> None:
-    """Go on as ``python -m ppo_mpi words`` in that folder, with that environment and files."""
+    """Go on as ``python words`` in that folder, with that environment and those files."""
     # First aside, where no number is one that another file is to get.
     aside = {number: fcntl.fcntl(here, fcntl.F_DUPFD, 256) for number, here in files.items()}
     for here in files.values():
@@ -184,9 +194,14 @@ def become_rank(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
-    sys.path[0] = folder
-    sys.argv = ["ppo_mpi", *words]
-    runpy.run_module("ppo_mpi", run_name="__main__", alter_sys=True)
+    if words[0] == "-m":
+        sys.path[0] = folder
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = os.path.dirname(os.path.realpath(words[0]))
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
 
 
 def main() -> None:

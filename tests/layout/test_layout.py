@@ -6,6 +6,7 @@ The sources are read, not imported, unless a test says otherwise.
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,7 @@ def imported_modules(tree: ast.AST) -> list[tuple[ast.stmt, str]]:
     return found
 
 
+@functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 

@@ -8,6 +8,7 @@ early exit of some ranks, or in an exception's handler.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ RANK_WORDS = {"rank", "local_rank", "is_root"}
 LEAVING = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
+@functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 

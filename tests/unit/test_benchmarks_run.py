@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs import job_environment
+from jobs import run_forked
 from on_ranks import find_mpirun
 
 from ppo_mpi.settings.augmentation import TRANSFORMS
@@ -29,12 +28,7 @@ needs_linux = pytest.mark.skipif(
 
 def run_benchmark(script: str, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a benchmark as a user would, from another folder's point of view."""
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), *words],
-        env=job_environment(), capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
+    return run_forked(0, [str(BENCHMARKS / script), *words], cwd=Path.cwd(), status=status)
 
 
 def figures(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jobs import job_environment, run_job, start_command
 from runs import JOBS, assert_same_bits, assert_same_progress, newest
-from warm_start import is_warm, warm_program
+from warm_start import is_warm, warm_words
 
 from ppo_mpi.distributed.records import HEARTBEAT, read_record
 from ppo_mpi.distributed.signals import EXIT_STOPPED
@@ -57,8 +57,8 @@ def test_what_comes_to_the_process_that_stands_for_a_rank_comes_to_the_rank(
     name: str, tmp_path: Path
 ):
     words = [*TRAIN, "--total-timesteps", "50M", "--checkpoint-every", "1000000", "--run", "r"]
-    program = warm_program(0, job_environment())
-    job = start_command([sys.executable, *program, *words], tmp_path)
+    program = warm_words(0, ["-m", "ppo_mpi", *words], job_environment())
+    job = start_command([sys.executable, *program], tmp_path)
     run_dir = tmp_path / "checkpoints" / "r"
     deadline = time.monotonic() + 120
     progress = run_dir / "progress.csv"
