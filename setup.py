@@ -74,6 +74,7 @@ EXTRAS["dev"] = [
         "types-PyYAML>=6.0",
     ),
     *("build>=1.0", "setuptools>=64", "wheel>=0.38", "packaging>=22"),
+    *("nbclient>=0.10", "ipykernel>=6.29"),  # docs/example.ipynb
 ]
 
 
