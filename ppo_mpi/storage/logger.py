@@ -96,12 +96,10 @@ class Logger:
                 self._curves = Curves(run_dir, resumed_iteration, game_of, logged_iteration)
                 if self._curves.warning:
                     self.message(self._curves.warning, is_warning=True)
-                if resumed_iteration:
-                    self._line.recall(past_values(run_dir / PROGRESS, SPARK_COLUMNS))
+                self._line.recall(past_values(run_dir / PROGRESS, SPARK_COLUMNS))
                 tracking = tracking or Tracking()
                 self._histograms_every = tracking.histograms_every
-                warn = partial(self.message, is_warning=True)
-                self._trackers = Trackers(tracking, run_dir, warn)
+                self._trackers = Trackers(tracking, run_dir, partial(self.message, is_warning=True))
 
     def log(
         self,
