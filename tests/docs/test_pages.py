@@ -27,6 +27,7 @@ OF_OTHER_PROGRAMS = {
         ("hostfile", "host", "map-by", "bind", "nv", "export", "switches"), "launchers"
     ),
     **dict.fromkeys(("mpi", "with-ft", "bind-to", "oversubscribe", "map-by"), "srun or mpirun"),
+    "logdir": "tensorboard",
     "recurrent-policy": "ikostrikov/pytorch-a2c-ppo-acktr-gail",
     **dict.fromkeys(("no-binary", "constraint", "editable", "upgrade"), "pip"),
 }
