@@ -17,7 +17,7 @@ LINKED = ("launch", "benchmarks", "docs", "tests", "ppo_mpi", "Makefile", "setup
           "pyproject.toml", "constraints.txt")  # fmt: skip
 """What commands read; they are run so that nothing is written there."""
 IMAGE_SUITES = ("procgen", "atari")
-SMALL = ("--num-envs", "16", "--rollout-timesteps", "2048", "--total-timesteps", "2048",
+SMALL = ("--num-envs", "16", "--rollout-timesteps", "2048", "--total-timesteps", "4096",
          "--num-minibatches", "1", "--num-epochs", "1", "--channel-multiplier", "0.25",
          "--feature-size", "32")  # fmt: skip
 """A training that shows that everything works, where the network sees images: with a small one,

@@ -21,7 +21,13 @@ MOST_LEFT_OUT = 8
 OF_OTHER_PROGRAMS = {
     **dict.fromkeys(("array", "nodes", "signal", "time", "partition", "pty", "requeue"), "Slurm"),
     **dict.fromkeys(("cpus-per-task", "ntasks", "ntasks-per-node", "gpus-per-task"), "Slurm"),
+    **dict.fromkeys(("account", "qos", "mem", "mem-per-cpu", "exclusive", "cpu-bind"), "Slurm"),
+    **dict.fromkeys(("gpus", "gres", "output", "error", "hint", "distribution"), "Slurm"),
+    **dict.fromkeys(
+        ("hostfile", "host", "map-by", "bind", "nv", "export", "switches"), "launchers"
+    ),
     **dict.fromkeys(("mpi", "with-ft", "bind-to", "oversubscribe", "map-by"), "srun or mpirun"),
+    "logdir": "tensorboard",
     "recurrent-policy": "ikostrikov/pytorch-a2c-ppo-acktr-gail",
     **dict.fromkeys(("no-binary", "constraint", "editable", "upgrade"), "pip"),
 }
