@@ -133,7 +133,7 @@ def test_a_random_streams_position_beyond_its_numbers_is_refused() -> None:
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_an_observation_of_another_size_than_its_space_is_named(size: int) -> None:
-    class Wrong(gymnasium.Env[np.ndarray, int]):
+    class Wrong(gymnasium.Env[np.ndarray, np.integer[Any]]):
         observation_space = gymnasium.spaces.Box(-1.0, 1.0, (3,))
         action_space = gymnasium.spaces.Discrete(2)
 
