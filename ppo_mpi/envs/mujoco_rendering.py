@@ -51,7 +51,7 @@ def choose_renderer(env_id: str) -> None:
 
 
 def prepare_to_draw(env: Any, env_id: str) -> None:
-    """Choose what draws, if MuJoCo draws an environment that has been made; else do nothing.
+    """Choose what draws and from where, if MuJoCo draws an environment that has been made.
 
     Args:
         env: of Gymnasium, with its wrappers.
@@ -62,6 +62,20 @@ def prepare_to_draw(env: Any, env_id: str) -> None:
     """
     if hasattr(env.unwrapped, "mujoco_renderer"):
         choose_renderer(env_id)
+        _follow(env.unwrapped)
+
+
+def _follow(env: Any) -> None:
+    """Let the model's own camera "track" look, unless another place was chosen.
+
+    Without it Gymnasium 1.4 has a free camera, which stays: HalfCheetah runs out of the picture.
+    """
+    renderer, model = env.mujoco_renderer, env.model
+    arguments = env.spec.kwargs if env.spec else {}
+    chosen = renderer.camera_id != -1 or "default_camera_config" in arguments
+    names = [model.camera(number).name for number in range(model.ncam)]
+    if not chosen and "track" in names:
+        renderer.camera_id = names.index("track")
 
 
 def draw(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -18,8 +18,9 @@ class PlotConfig:
     """Which curves are drawn, and how."""
 
     runs: tuple[str, ...] = ()
-    """The runs: names under checkpoint_dir, paths of runs, or of folders that hold runs; runs that
-    differ in nothing but their seed are drawn as one curve. Empty takes the newest run."""
+    """The runs: names under checkpoint_dir, gallery/NAME, paths of runs, or of folders that hold
+    runs; runs that differ in nothing but their seed are drawn as one curve. Empty takes the newest
+    run."""
     x: Literal["timesteps", "hours"] = "timesteps"
     """Horizontal axis: timesteps of the whole job, or hours that the run took."""
     y: tuple[str, ...] = ()

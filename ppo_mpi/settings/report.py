@@ -34,16 +34,16 @@ class ReportConfig:
     """What goes into a report of runs that are there."""
 
     runs: tuple[str, ...] = ()
-    """The runs: names under checkpoint_dir, paths of runs, or of folders that hold runs; several
-    are compared. Empty takes the newest run."""
+    """The runs: names under checkpoint_dir, gallery/NAME, paths of runs, or of folders that hold
+    runs; several are compared. Empty takes the newest run."""
     output: str = ""
     """The file, .html; empty writes report.html into the run's folder, or into asset_dir where
-    there are several runs."""
+    there are several runs, and into asset_dir/<run>/ for an exported one."""
     evaluations: tuple[str, ...] = ()
     """Files that evaluate --json wrote; evaluation*.json in a run's folder are found by
     themselves."""
     evaluate: bool = False
-    """Whether each run's agent is evaluated first, into evaluation.json in its folder."""
+    """Whether each run's agent is evaluated first, into evaluation.json beside its report."""
     episodes: int = 200
     """Episodes on each set of levels, with evaluate."""
     clip: bool = False

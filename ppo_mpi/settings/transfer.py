@@ -12,8 +12,9 @@ class TransferConfig:
     """What a new run takes over from another one, and what of it stays as it is."""
 
     borrow_from: str = ""
-    """Run whose parameters a new run begins with, as --run names it: a name, a path, name:best or
-    name:TIMESTEPS. Read once, when the run begins: one that goes on does not need it any more."""
+    """Run whose parameters a new run begins with, as --run names it: a name, gallery/NAME, a path,
+    name:best or name:TIMESTEPS. Read once, when the run begins: one that goes on does not need it
+    any more."""
     borrow_layers: tuple[str, ...] = ()
     """Which of them: layers by the beginning of their name (torso, torso.layers.0, policy_head),
     by a pattern (torso.*.weight), or a number: so many layers, the first ones. Empty = all that

@@ -44,18 +44,10 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
         _check_environments(checkpoint, {})
         return
     checks["logger"] = (_is_logger, "the state of a logger")
-    later: dict[str, tuple[Callable[[Any], bool], str]] = {  # older checkpoints lack them
-        "tags": (_are_tags, "a list of tags"),
-        "losses": (_are_losses, "a list of losses"),
-        "arithmetic": (lambda value: value in ("float32", "bfloat16"), "float32 or bfloat16"),
-        "microbatch_size": (_is_count, "a count"),
-        "phase_rollouts": (_is_count, "a count"),
-        "expert": (_is_identity, "a SHA-256, or nothing"),
-    }
     if games := _keys_of_games(config):
         curves = _is_logger_of(games)
         checks["logger"] = (curves, f"the state of a logger with {', '.join(sorted(games))}")
-    checks |= {name: check for name, check in later.items() if name in state}
+    checks |= {name: check for name, check in _later_checks().items() if name in state}
     if config.is_phasic:
         most = config.ppg.policy_iterations - 1
         checks["phase_rollouts"] = (_is_at_most(most), f"a count up to {most}")
@@ -84,6 +76,18 @@ def check_state(checkpoint: Checkpoint, config: TrainConfig) -> None:
     numbers = {"train": num_envs, "test": environment.num_test_envs}
     numbers |= {f"{split}_memory": number for split, number in numbers.items()}
     _check_environments(checkpoint, numbers | {"phase": num_envs if config.is_phasic else 0})
+
+
+def _later_checks() -> dict[str, tuple[Callable[[Any], bool], str]]:
+    """Return the checks of entries that older checkpoints lack."""
+    return {
+        "tags": (_are_tags, "a list of tags"),
+        "losses": (_are_losses, "a list of losses"),
+        "arithmetic": (lambda value: value in ("float32", "bfloat16"), "float32 or bfloat16"),
+        "microbatch_size": (_is_count, "a count"),
+        "phase_rollouts": (_is_count, "a count"),
+        "expert": (_is_identity, "a SHA-256, or nothing"),
+    }
 
 
 def _check_entries(

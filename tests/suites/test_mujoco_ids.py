@@ -25,6 +25,8 @@ from ppo_mpi.cli import parse_command
 from ppo_mpi.env_names import MUJOCO_V4, RENAMED, renamed
 from ppo_mpi.envs.base import VecEnvs
 from ppo_mpi.envs.gym_control import make_envs
+from ppo_mpi.envs.gym_making import make_env
+from ppo_mpi.envs.mujoco_rendering import draw
 from ppo_mpi.seeding import stream_seed
 
 BOX2D = ["LunarLander-v3", "BipedalWalker-v3", "BipedalWalkerHardcore-v3"]
@@ -201,3 +203,28 @@ def test_a_mujoco_environment_of_ones_own_is_drawn_without_a_display(
     )  # fmt: skip
     assert done.stdout == "True\n", done.stderr
     assert done.stderr == ""
+
+
+@needs_egl
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Hopper-v5"])
+def test_the_camera_follows_a_body_that_runs_away(env_id: str):
+    env = make_env(env_id, {}, render=True)
+    try:
+        env.reset(seed=0)
+        body = env.unwrapped
+        near = draw(env.render)
+        body.set_state(body.data.qpos + 40.0 * (np.arange(body.model.nq) == 0), body.data.qvel)
+        far = draw(env.render)
+    finally:
+        draw(env.close)
+    # The body is of the color of wood or of roses, the floor is black, green or gray.
+    shown = [(frame[..., 0] > frame[..., 1].astype(int) + 20).mean() for frame in (near, far)]
+    assert shown[0] > 0.003
+    assert shown[1] == pytest.approx(shown[0], rel=0.3)
+
+
+@needs_egl
+def test_a_camera_that_was_chosen_stays():
+    env = make_env("HalfCheetah-v5", {"default_camera_config": {"distance": 9.0}}, render=True)
+    assert env.unwrapped.mujoco_renderer.camera_id == -1
+    draw(env.close)
