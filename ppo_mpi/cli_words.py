@@ -97,6 +97,11 @@ def split_words(argv: Sequence[str], kinds: Mapping[str, Kind]) -> tuple[list[Se
             name, _, value = word.partition("=")
             key = name.replace("-", "_")
             settings.append(Setting(key, _split_commas(value, _kind(key, kinds)), word))
+        elif word in ("-np", "-n"):
+            raise ConfigError(
+                f"{word} belongs to the launcher: mpirun -np 4 python -m ppo_mpi train coinrun; or "
+                "python -m ppo_mpi launch --ranks 4 -- train coinrun"
+            )
         elif word.startswith("-") and not _NUMBERS.fullmatch(word):
             raise ConfigError(f"unknown option {word!r}; options have two dashes: --seed 1")
         else:

@@ -345,3 +345,8 @@ def test_a_corruption_of_a_run_is_taken_away_by_the_word_none(mode):
     assert parse_command([mode]).config.corruption == ""
     with pytest.raises(ConfigError, match=r"corruption='mist'.* spatter, or empty"):
         parse_command([mode, "--corruption", "mist"])
+
+
+def test_the_number_of_ranks_is_the_launchers():
+    message = error_of("train", "coinrun", "-np", "4")
+    assert message.startswith("-np belongs to the launcher: mpirun -np 4 python -m ppo_mpi")
