@@ -11,8 +11,8 @@ import yaml
 from doc_pages import COMMANDS, INERT, REPOSITORY, blocks_in, page_names, prose_in, text_of
 
 from ppo_mpi.cli import TrainOptions
+from ppo_mpi.cli_fields import config_fields
 from ppo_mpi.cli_modes import MODES
-from ppo_mpi.cli_values import config_fields
 from ppo_mpi.cli_words import OLD_NAMES
 
 PAGES = page_names()
