@@ -27,7 +27,11 @@ OF_OTHER_PROGRAMS = {
         ("hostfile", "host", "map-by", "bind", "nv", "export", "switches"), "launchers"
     ),
     **dict.fromkeys(("mpi", "with-ft", "bind-to", "oversubscribe", "map-by"), "srun or mpirun"),
+    **dict.fromkeys(
+        ("dependency", "mca", "gpus-per-node", "shm-size", "init"), "sbatch, mpirun, docker"
+    ),
     "logdir": "tensorboard",
+    "complete": "the scripts of completion",
     "recurrent-policy": "ikostrikov/pytorch-a2c-ppo-acktr-gail",
     **dict.fromkeys(("no-binary", "constraint", "editable", "upgrade"), "pip"),
 }
