@@ -42,7 +42,8 @@ def test_an_agent_plays_as_it_was_measured(name: str):
         pytest.skip(str(error))
     document = document_of(name)
     assert agent.timesteps == document["timesteps"]
-    for words, levels in zip(document["levels"], ("train", "test"), strict=False):
+    for words in document["levels"]:
+        levels = "train" if words.startswith("train") else "test"
         greedy, seed = document["greedy"], document["seed"]
         played = api.evaluate(agent, EPISODES, levels, greedy=greedy, seed=seed).episodes
         measured = document["episodes"][words]
