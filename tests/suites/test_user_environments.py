@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -346,17 +345,3 @@ def test_a_run_in_an_environment_of_ones_own_is_shown_to_who_names_it(folder: Pa
     gone = run_job(0, *train, "192", cwd=folder, status=2)
     # Which one depends on whether the module was looked for in this process before.
     assert re.search("neither a suite nor a module mine|No module named 'mine'", gone.stderr)
-
-
-@pytest.mark.parametrize("test_env", [(), ("--num-test-envs", "2", "--test-env", "mine.envs:Walk")])
-def test_what_training_tells_to_type_next_works_as_it_stands(
-    folder: Path, test_env: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = [word if word != "off" else "plain" for word in TRAIN]
-    told = run_job(0, "train", "mine.envs:SavedWalk", *words, *test_env,
-                   "--total-timesteps", "64", cwd=folder).stdout  # fmt: skip
-    (line,) = [line for line in told.splitlines() if "ppo_mpi evaluate" in line]
-    before, _, behind = line.partition("python -m ppo_mpi ")
-    for word in shlex.split(before):
-        monkeypatch.setenv(*word.split("=", 1))
-    run_job(0, *shlex.split(behind), "--episodes", "1", cwd=folder)
