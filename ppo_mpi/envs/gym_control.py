@@ -16,6 +16,7 @@ from ppo_mpi.envs.base import StepResult, VecEnvs
 from ppo_mpi.envs.gym_drawing import close, frame
 from ppo_mpi.envs.gym_making import Make, make_env, parse_env_kwargs, quiet
 from ppo_mpi.envs.gym_spaces import (
+    MisfitError,
     action_spec,
     flat_observation,
     gym_actions,
@@ -325,17 +326,18 @@ class GymEnvs(VecEnvs):
         self._failures[slot] += 1
 
     def _flat(self, obs: Any) -> np.ndarray:
-        if self._is_vector:  # what flatten would do, in a fifth of the time
-            flat = np.asarray(obs, np.float32).ravel()
-        else:
-            flat = flat_observation(self._obs_space, self.obs_spec, obs)
-        if flat.shape != self.obs_spec.shape:  # numpy would repeat a single number without a word
+        try:
+            if not self._is_vector:
+                return flat_observation(self._obs_space, self.obs_spec, obs)
+            flat = np.asarray(obs, np.float32).ravel()  # the same, in a fifth of the time
+            if flat.shape == self.obs_spec.shape:
+                return flat
+            raise MisfitError(f"of {flat.size} numbers")
+        except MisfitError as error:
             raise FailedEnvironmentError(
-                f"{self._id} gave an observation of {flat.size} numbers, where its "
-                f"observation_space is {self._obs_space}: mend the one or the other, then start "
-                "the same command again"
-            )
-        return flat
+                f"{self._id} gave an observation {error}, where its observation_space is "
+                f"{self._obs_space}: mend the one or the other, then start the same command again"
+            ) from None
 
     def _is_box(self) -> bool:
         from gymnasium.spaces import Box as GymBox

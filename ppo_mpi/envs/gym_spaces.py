@@ -25,6 +25,10 @@ from ppo_mpi.envs.spaces import (
 from ppo_mpi.errors import ConfigError
 
 
+class MisfitError(ValueError):
+    """An observation that its space does not have; says of which shape it is."""
+
+
 def observation_spec(env_id: str, space: Any) -> ObservationSpec:
     """Return how the observations of a Gymnasium space are shown.
 
@@ -64,19 +68,35 @@ def observation_spec(env_id: str, space: Any) -> ObservationSpec:
 
 
 def flat_observation(space: Any, spec: ObservationSpec, obs: Any) -> np.ndarray:
-    """Return an observation of a Gymnasium space as ``spec`` has it."""
+    """Return an observation of a Gymnasium space as ``spec`` has it.
+
+    Raises:
+        MisfitError: an image in it has another shape than its space, or a vector another size.
+    """
     from gymnasium.spaces.utils import flatten
 
     if not spec.parts:
         if spec.is_image:
-            ((_, _, image),) = leaves(space, obs)
-            return np.asarray(image).reshape(spec.shape)
-        return np.asarray(flatten(space, obs), np.float32)
+            ((_, leaf, image),) = leaves(space, obs)
+            return _fitting(image, "", leaf.shape, spec.shape).reshape(spec.shape)
+        return _fitting(np.asarray(flatten(space, obs), np.float32), "", spec.shape)
     values = [
-        np.asarray(value if part.is_image else flatten(leaf, value))
+        _fitting(value, part.name, leaf.shape, part.shape)
+        if part.is_image
+        else _fitting(flatten(leaf, value), part.name, part.shape)
         for part, (_, leaf, value) in zip(spec.parts, leaves(space, obs), strict=True)
     ]
     return spec.pack(values)
+
+
+def _fitting(value: Any, name: str, *shapes: tuple[int, ...]) -> np.ndarray:
+    """Return a value as an array, if it has one of the shapes."""
+    # numpy would repeat a single number, and take [C, H, W] for [H, W, C], without a word.
+    array = np.asarray(value)
+    if array.shape in shapes:
+        return array
+    size = f"{array.size} numbers" if len(shapes) == 1 else f"shape {array.shape}"
+    raise MisfitError(f"of {size} in {name!r}" if name else f"of {size}")
 
 
 def action_spec(env_id: str, space: Any) -> ActionSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.envs.procgen_variants import CONCERNS, without_effect
 from ppo_mpi.modes.opening import Opening
 from ppo_mpi.registry import SUITES, names_of, split_env_name, task_names
+from ppo_mpi.settings.job import RunConfig
 from ppo_mpi.settings.variant_names import VARIANT_GAMES
 from ppo_mpi.settings.variants import VariantsConfig
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.logger import Logger
+from ppo_mpi.storage.stored_config import words_of_trust
 
 
 def announce(
@@ -203,15 +206,21 @@ def say_finished(opening: Opening, comm: Communicator) -> None:
     )
 
 
-def say_goodbye(run_dir: Path, run: Run, reason: str) -> None:
-    """Print where everything is and what one would type next."""
+def say_goodbye(run_dir: Path, run: Run, config: TrainConfig, reason: str) -> None:
+    """Print where everything is and what one would type next, so that it works as it stands."""
     checkpoints = run_folder.checkpoints_of(run_dir)
     if not checkpoints:
         print(f"\n{reason} before anything was learned; the same command begins again")
         return
-    name = run_dir if "/" in str(run_dir.parent) else run_dir.name
+    is_default = run_dir.parent == Path(RunConfig().checkpoint_dir)
+    name = run_dir.name if is_default else shlex.quote(str(run_dir))
     page = run_dir / run_folder.REPORT
     report = f"  report      {page}\n" if page.exists() else ""
+    before, behind = words_of_trust(config)
+    commands = "\n".join(
+        f"  {before}python -m ppo_mpi {mode} --run {name}{behind}"
+        for mode in ("play", "record", "evaluate")
+    )
     print(
         f"\n{reason} at {run.progress.timesteps:,} timesteps\n"
         f"  checkpoint  {checkpoints[0]}\n"
@@ -219,9 +228,7 @@ def say_goodbye(run_dir: Path, run: Run, reason: str) -> None:
         f"  log         {run_dir / 'episodes.csv'}\n"
         f"{report}"
         "next:\n"
-        f"  python -m ppo_mpi play --run {name}\n"
-        f"  python -m ppo_mpi record --run {name}\n"
-        f"  python -m ppo_mpi evaluate --run {name}"
+        f"{commands}"
     )
 
 

@@ -37,7 +37,7 @@ def conclude(
         return
     report_at_end(config, run_dir)
     if config.job.display != "off":
-        say_goodbye(run_dir, run, ending.reason)
+        say_goodbye(run_dir, run, config, ending.reason)
 
 
 def agree_to_end(

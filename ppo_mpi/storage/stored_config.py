@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import sys
 import types
 import typing
@@ -157,13 +158,12 @@ def check_environment(config: TrainConfig, typed: Mapping[str, Any], whose: str)
         CheckpointError: it is refused; the message says how to allow it.
     """
     for env in _named_in(config):
-        _check_code(env, typed, whose)
+        _check_code(env, config, typed, whose)
     kwargs = config.environment.env_kwargs
     if kwargs == tuple(typed.get("env_kwargs", ())):
         return
     for item in kwargs:
-        is_plain = _PLAIN_KWARG.fullmatch(item) and not _HIDDEN_FILE.search(item)
-        if not is_plain or item.count("[") > _MAX_BRACKETS:
+        if not _is_plain(item):
             raise CheckpointError(
                 f"{whose} carries env_kwargs={item[:80]!r}, which is neither a number nor a plain "
                 f"word; if you trust it, name it yourself: --env-kwargs {item[:80]!r}"
@@ -177,7 +177,36 @@ def _named_in(config: TrainConfig) -> list[str]:
     return [*names_of(environment.env), *tested]
 
 
-def _check_code(env: str, typed: Mapping[str, Any], whose: str) -> None:
+def words_of_trust(config: TrainConfig) -> tuple[str, str]:
+    """Return what stands before and behind a command line about a run for its code to be run.
+
+    Both are empty where the environment is nobody's code and its arguments are plain words.
+    """
+    environment = config.environment
+    kwargs = environment.env_kwargs
+    behind = ""
+    if not all(map(_is_plain, kwargs)):
+        behind = " --env-kwargs " + " ".join(map(shlex.quote, kwargs))
+    codes = _codes_in(config)
+    if not codes:
+        return "", behind
+    if _named_in(config) == [environment.env]:
+        return "", f" --env {shlex.quote(environment.env.removeprefix('user:'))}{behind}"
+    return f"{TRUSTED_MODULES}={shlex.quote(','.join(codes))} ", behind  # --env names one only
+
+
+def _codes_in(config: TrainConfig) -> list[str]:
+    """Return what the environments of a config import or call of others' code, each once."""
+    return [code for code in dict.fromkeys(map(_code_of, _named_in(config))) if code]
+
+
+def _is_plain(item: str) -> bool:
+    """Return whether an argument of an environment, key=value, opens no file."""
+    plain = _PLAIN_KWARG.fullmatch(item) and not _HIDDEN_FILE.search(item)
+    return bool(plain) and item.count("[") <= _MAX_BRACKETS
+
+
+def _check_code(env: str, config: TrainConfig, typed: Mapping[str, Any], whose: str) -> None:
     """Refuse one environment that would run code, as ``check_environment`` has it."""
     code = _code_of(env)
     if code and not _is_typed(env, typed):
@@ -185,9 +214,13 @@ def _check_code(env: str, typed: Mapping[str, Any], whose: str) -> None:
         # Having been imported says nothing of a callable: os.system is there in every process.
         if code not in trusted and (":" in code or code not in sys.modules):
             what = "called" if ":" in code else "imported"
+            codes = _codes_in(config)
+            name = f"name it yourself: --env {env} (or set {TRUSTED_MODULES}={code})"
+            if len(codes) > 1:  # --env would name one of them only
+                name = f"say so: {TRUSTED_MODULES}={','.join(codes)}"
             raise CheckpointError(
                 f"{whose} names the environment {env}, for which {code} would be {what}; if you "
-                f"trust it, name it yourself: --env {env} (or set {TRUSTED_MODULES}={code})"
+                f"trust it, {name}"
             )
 
 

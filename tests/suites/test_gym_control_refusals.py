@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from typing import Any
@@ -143,4 +144,29 @@ def test_an_observation_of_another_size_than_its_space_is_named(size: int) -> No
     envs = GymEnvs("mine:Wrong", [0], 0, "train", False, {}, make=lambda *_: Wrong())
     message = f"mine:Wrong gave an observation of {size} numbers, where its observation_space is "
     with pytest.raises(FailedEnvironmentError, match=message):
+        envs.reset()
+
+
+IMAGES = gymnasium.spaces.Box(0, 255, (12, 10, 3), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(12, 12, 3), (3, 12, 10), (12, 10), ()])
+@pytest.mark.parametrize("is_part", [False, True])
+def test_an_image_of_another_shape_than_its_space_is_named(
+    is_part: bool, shape: tuple[int, ...]
+) -> None:
+    parts = gymnasium.spaces.Dict(camera=IMAGES, speed=gymnasium.spaces.Box(-1.0, 1.0, (2,)))
+
+    class Wrong(gymnasium.Env[Any, np.integer[Any]]):
+        observation_space = parts if is_part else IMAGES
+        action_space = gymnasium.spaces.Discrete(2)
+
+        def reset(self, **keywords: Any) -> tuple[Any, dict[str, Any]]:
+            image = np.zeros(shape, np.uint8)
+            return {"camera": image, "speed": np.zeros(2)} if is_part else image, {}
+
+    envs = GymEnvs("mine:Wrong", [0], 0, "train", False, {}, make=lambda *_: Wrong())
+    where = " in 'camera'" if is_part else ""
+    message = f"mine:Wrong gave an observation of shape {shape}{where}, where its observation_space"
+    with pytest.raises(FailedEnvironmentError, match=re.escape(message)):
         envs.reset()

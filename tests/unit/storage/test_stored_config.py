@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ppo_mpi.storage.stored_config import (
     check_environment,
     check_named,
     stored_config,
+    words_of_trust,
 )
 
 CODE = {
@@ -136,3 +138,40 @@ def test_who_names_other_arguments_is_told_the_runs() -> None:
         ConfigError, match="env_kwargs='a=2', but checkpoints/r was trained with 'a"
     ):
         check_named(config, {"env_kwargs": ("a=2",)}, run)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"env": "coinrun"}, ("", "")),
+        ({"env": "coinrun,maze", "num_test_envs": 2, "test_env": "starpilot"}, ("", "")),
+        ({"env": "mine:make"}, ("", " --env mine:make")),
+        ({"env": "mine:Mine-v0"}, ("", " --env mine:Mine-v0")),
+        ({"env": "Hopper-v5", "env_kwargs": ("a=3",)}, ("", "")),
+        ({"env": "mine:make", "env_kwargs": ("a=/b c", "d=1")},
+         ("", " --env mine:make --env-kwargs 'a=/b c' d=1")),
+        ({"env": "mine:make", "num_test_envs": 2, "test_env": "mine:other"},
+         (f"{TRUSTED_MODULES}=mine:make,mine:other ", "")),
+    ],
+)  # fmt: skip
+def test_the_words_of_a_command_by_which_a_user_trusts_a_run(
+    values: dict[str, Any], words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = with_values(TrainConfig(), values)
+    assert words_of_trust(config) == words
+    before, behind = map(str.strip, words)
+    if before:
+        monkeypatch.setenv(*before.split("=", 1))
+    typed: dict[str, Any] = {}
+    if "--env " in behind:
+        typed["env"] = shlex.split(behind)[1]
+    if "--env-kwargs" in behind:
+        typed["env_kwargs"] = config.environment.env_kwargs
+    check_environment(config, typed, "the checkpoint x")
+
+
+def test_the_message_names_all_code_of_a_run_that_has_more_than_one() -> None:
+    values = {"env": "mine:make", "num_test_envs": 2, "test_env": "mine:other"}
+    config = with_values(TrainConfig(), values)
+    with pytest.raises(CheckpointError, match=f"{TRUSTED_MODULES}=mine:make,mine:other$"):
+        check_environment(config, {"env": "mine:make"}, "the checkpoint x")
