@@ -1,7 +1,7 @@
 """Runs that were exported to be shared: their checkpoint holds the policy and nothing to train on.
 
 It is a checkpoint like others, verified and compared with its config in the same way, without
-optimizer, environments, random streams and the statistics of rewards. ``state.json`` says so.
+optimizer, environments and random streams. ``state.json`` says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from ppo_mpi.storage.strict_json import parse_json
 HOLDS, POLICY = "holds", "policy"
 """The entry of ``state.json``, and its value in a run that is shared."""
 _KEPT = ("iteration", "timesteps", "best_return", "torch")
-_OF_OBSERVATIONS = "observation/"
+_STATISTICS = ("observation/", "reward/")
+"""Of normalizers: what acting needs, and the unit in which values are predicted, which a run that
+borrows them takes over."""
 
 T = TypeVar("T")
 
@@ -29,13 +31,13 @@ def holds_only_policy(state: Mapping[str, Any]) -> bool:
 
 
 def policy_part(tensors: Mapping[str, Mapping[str, T]]) -> dict[str, dict[str, T]]:
-    """Return of a checkpoint's tensors what acts: the model, and what it knows of observations.
+    """Return of a checkpoint's tensors the model, and what its inputs and its values refer to.
 
     Args:
         tensors: file -> name -> tensor, or what is expected of it.
     """
     statistics = tensors.get("normalizers", {})
-    own = {name: value for name, value in statistics.items() if name.startswith(_OF_OBSERVATIONS)}
+    own = {name: value for name, value in statistics.items() if name.startswith(_STATISTICS)}
     return {"model": dict(tensors.get("model", {})), "normalizers": own}
 
 

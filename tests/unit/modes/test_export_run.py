@@ -98,7 +98,8 @@ def test_it_holds_what_acting_needs_and_nothing_of_the_machine(run: Path, shared
     assert set(checkpoint.tensors) == {"model", "normalizers"}
     assert checkpoint.environments == {}
     names = set(checkpoint.tensors["normalizers"])
-    assert names == {f"observation/{name}" for name in ("mean", "variance", "count")}
+    kinds, numbers = ("observation", "reward"), ("mean", "variance", "count")
+    assert names == {f"{kind}/{number}" for kind in kinds for number in numbers}
     assert {"train_episodes", "running_returns", "logger"}.isdisjoint(checkpoint.state)
     together = b"".join(files_of(shared).values())
     for secret in (str(run.parents[1]), str(Path.cwd()), socket.gethostname()):
@@ -116,14 +117,21 @@ def test_training_on_is_refused_before_anything_is_written(shared: Path, clobber
     assert is_shared(shared)
 
 
-def test_a_new_run_can_borrow_its_layers(shared: Path, tmp_path: Path):
-    settings = SMALL | {"checkpoint_dir": str(tmp_path / "new"), "frozen_layers": ("torso",)}
-    settings |= {"normalize_observations": True, "borrow_from": str(shared)}
-    lent = load_checkpoint(checkpoints_of(shared)[0]).tensors["model"]
-    own = api.train("probe:box", **settings).path
-    taken = load_checkpoint(checkpoints_of(own)[0]).tensors["model"]
-    same = {name for name in lent if torch.equal(lent[name], taken[name])}
-    assert {name for name in lent if name.startswith("torso")} <= same < set(lent)
+def test_a_new_run_can_borrow_its_layers_with_the_units_of_inputs_and_values(
+    shared: Path, tmp_path: Path
+):
+    settings = SMALL | KINDS["vectors"] | {"checkpoint_dir": str(tmp_path / "new")}
+    settings |= {"frozen_layers": ("torso",), "borrow_from": str(shared)}
+    lent = load_checkpoint(checkpoints_of(shared)[0]).tensors
+    own = api.train(str(settings.pop("env")), **settings).path
+    taken = load_checkpoint(checkpoints_of(own)[0]).tensors
+    same = {
+        name for name in lent["model"] if torch.equal(lent["model"][name], taken["model"][name])
+    }
+    assert {name for name in lent["model"] if name.startswith("torso")} <= same < set(lent["model"])
+    for kind in ("observation", "reward"):  # they go on from the lender's
+        counts = [float(run["normalizers"][f"{kind}/count"]) for run in (lent, taken)]
+        assert counts[1] == counts[0] + SMALL["total_timesteps"]
 
 
 def changed(shared: Path, change: dict[str, bytes]) -> Path:
