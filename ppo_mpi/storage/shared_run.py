@@ -6,6 +6,7 @@ optimizer, environments and random streams. ``state.json`` says so.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,8 +71,10 @@ def refuse_to_train(run_dir: Path) -> None:
         ConfigError: it holds a policy only.
     """
     if is_shared(run_dir):
+        # With a slash in it, and so no name under checkpoint_dir.
+        named = str(run_dir) if "/" in str(run_dir) else f"./{run_dir}"
         raise ConfigError(
             f"the run {run_dir} was exported: it has its policy, but neither the optimizer nor the "
             "environments, and cannot be trained on; begin a new run with its layers: --run NAME "
-            f"--borrow-from {run_dir}"
+            f"--borrow-from {shlex.quote(named)}"
         )

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from ppo_mpi import api
+from ppo_mpi.cli import parse_command
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.modes.evaluate import evaluate_command
@@ -117,6 +118,14 @@ def test_training_on_is_refused_before_anything_is_written(shared: Path, clobber
     assert is_shared(shared)
 
 
+def test_training_on_is_refused_in_a_dry_run_with_a_remedy_that_can_be_typed(
+    shared: Path, monkeypatch
+):
+    monkeypatch.chdir(shared.parent)
+    with pytest.raises(ConfigError, match=r"was exported.*--borrow-from \./shared$"):
+        parse_command(["train", "--run", "./shared", "--dry-run"], looks_at_run=True)
+
+
 def test_a_new_run_can_borrow_its_layers_with_the_units_of_inputs_and_values(
     shared: Path, tmp_path: Path
 ):
@@ -211,13 +220,20 @@ def test_only_evaluations_of_its_timesteps_go_with_it(run: Path, tmp_path: Path,
     evaluate_command(asked, Communicator())
     document = json.loads((whole / "evaluation.json").read_text())
     (whole / "evaluation-old.json").write_text(json.dumps(document | {"timesteps": 64}))
+    (whole / "evaluation-cut.json").write_text("{")
+    (whole / "evaluation-none.json").write_text('{"timesteps": 192}')
+    os.mkfifo(whole / "evaluation-pipe.json")
     capsys.readouterr()
     path = exported(whole)
-    assert "evaluation-old.json is left out: it is not of 192" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "evaluation-old.json is left out: it is not of 192" in out
+    assert "evaluation-cut.json is left out: cannot read the evaluation" in out
+    assert "evaluation-none.json is left out: " in out
+    assert "evaluation-pipe.json is left out: cannot read the evaluation" in out
     sent = json.loads((path / "evaluation.json").read_text())
     assert sent["levels"] == document["levels"]
     assert (sent["run"], sent["checkpoint"]) == ("shared", "step-000000000192")
-    assert not (path / "evaluation-old.json").exists()
+    assert [file.name for file in path.glob("evaluation*")] == ["evaluation.json"]
 
 
 def test_an_existing_folder_is_not_touched(run: Path, tmp_path: Path):
