@@ -126,15 +126,7 @@ def predict(
             a NaN or an infinity in it.
     """
     rows, is_batch = agent.spaces.rows(observation)
-    numbers = agent.model.obs_spec.vectors(rows)
-    bad = ~np.isfinite(numbers).reshape(len(rows), -1)
-    if bad.any():
-        row = int(bad.any(1).argmax())
-        which = f" of observation {row}" if is_batch else ""
-        raise ValueError(
-            f"number {int(bad[row].argmax())}{which} is {numbers[row].ravel()[bad[row]][0]}, of "
-            "which no policy can make an action; mend the environment"
-        )
+    _refuse_what_is_not_finite(agent.model.obs_spec.vectors(rows), is_batch)
     num, memory = len(rows), agent.no_memory(len(rows))
     if state is not None and memory.size:
         known = np.asarray(state, np.float32)
@@ -159,6 +151,18 @@ def predict(
     if is_batch:
         return agent.spaces.together(actions), after
     return actions[0], None if after is None else after[0]
+
+
+def _refuse_what_is_not_finite(numbers: np.ndarray, is_batch: bool) -> None:
+    """Raise where an observation of [B, ...] numbers has a NaN or an infinity in it."""
+    bad = ~np.isfinite(numbers).reshape(len(numbers), -1)
+    if bad.any():
+        row = int(bad.any(1).argmax())
+        which = f" of observation {row}" if is_batch else ""
+        raise ValueError(
+            f"number {int(bad[row].argmax())}{which} is {numbers[row].ravel()[bad[row]][0]}, of "
+            "which no policy can make an action; mend the environment"
+        )
 
 
 def make_env(agent: Agent, seed: int, levels: str, render_mode: str | None) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -159,6 +160,11 @@ def split_env_name(env: str) -> tuple[str, str]:
             raise ConfigError(unknown_name("Procgen game", task, PROCGEN_NAMES))
         return suite, PLAIN_NAMES.get(task, task)
     return suite, _atari_task(task) if suite == "atari" else task
+
+
+def default_run_name(env: str) -> str:
+    """Return the run's name where none is given: the environment's, fit for a folder."""
+    return re.sub("[/:,]", "-", split_env_name(env)[1])
 
 
 def _atari_task(task: str) -> str:

@@ -110,6 +110,16 @@ def loan_of(
     for name in taken:
         if not _is_finite(lent[name]):
             raise CheckpointError(f"{whose} has {name} with a NaN or an infinity in it")
+    kinds = _statistics_of(model, checkpoint, taken, config, whose)
+    _refuse_missing(checkpoint, *kinds, whose)
+    return Loan(tuple(taken), *kinds, tuple(wrong))
+
+
+def _statistics_of(
+    model: ActorCritic, checkpoint: Checkpoint, taken: list[str], config: TrainConfig, whose: str
+) -> tuple[bool, bool, bool]:
+    """Return which statistics come with the layers: of observations, of values, of rewards."""
+    lent = checkpoint.tensors.get("model", {})
     sees = _SEES_VECTORS if model.trunk is None else _SEES_BEHIND_TRUNK
     observations = any(sees.match(name) for name in taken) and _agree(
         f"{whose}, whose first layer is borrowed,", "normalize_observations", "borrow_layers "
@@ -126,6 +136,13 @@ def loan_of(
         predicts[0], "normalize_rewards", predicts[1],
         _normalizes(checkpoint, REWARD[2]), config.learning.normalize_rewards,
     )  # fmt: skip
+    return observations, value_scale, rewards
+
+
+def _refuse_missing(
+    checkpoint: Checkpoint, observations: bool, value_scale: bool, rewards: bool, whose: str
+) -> None:
+    lent = checkpoint.tensors.get("model", {})
     found = checkpoint.tensors.get("normalizers", {})
     statistics: dict[str, Tensor | None] = {}
     if observations:
@@ -138,7 +155,6 @@ def loan_of(
         is_number = name.startswith(("value_scale", "reward")) or name == OBSERVATION[2]
         if tensor is None or (is_number and tensor.numel() != 1) or not _is_finite(tensor):
             raise CheckpointError(f"{whose} has no {name} that could be borrowed")
-    return Loan(tuple(taken), observations, value_scale, rewards, tuple(wrong))
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -17,6 +17,7 @@ from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, wit
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import START_UP
 from ppo_mpi.errors import CheckpointError, ConfigError
+from ppo_mpi.registry import default_run_name
 from ppo_mpi.snapshot_checks import check_fits, check_memory
 from ppo_mpi.storage import run_folder
 from ppo_mpi.storage.checkpoint import Checkpoint, load_newest_everywhere
@@ -45,9 +46,7 @@ class Opening:
 def run_dir_of(config: TrainConfig) -> Path:
     """Return the folder of the run that ``config`` is about."""
     job = config.job
-    return run_folder.run_dir(
-        job.checkpoint_dir, job.run, run_folder.default_run_name(config.environment.env)
-    )
+    return run_folder.run_dir(job.checkpoint_dir, job.run, default_run_name(config.environment.env))
 
 
 def open_run(config: TrainConfig, given: dict[str, Any], comm: Communicator) -> Opening:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ppo_mpi.errors import CheckpointError, ConfigError
-from ppo_mpi.registry import split_env_name, unknown_name
+from ppo_mpi.registry import unknown_name
 from ppo_mpi.storage import gallery
 from ppo_mpi.storage.durable import HALF_WRITTEN, explained, sync_folder, write_atomically
 from ppo_mpi.storage.strict_json import parse_json
@@ -63,11 +63,6 @@ def checkpoints_of(run_dir: Path) -> list[Path]:
     found = [(step_timesteps(p), p) for p in run_dir.iterdir() if p.is_dir()]
     steps = [(timesteps, path) for timesteps, path in found if timesteps is not None]
     return [path for _, path in sorted(steps, reverse=True)]
-
-
-def default_run_name(env: str) -> str:
-    """Return the run's name where none is given: the environment's, fit for a folder."""
-    return re.sub("[/:,]", "-", split_env_name(env)[1])
 
 
 def run_dir(checkpoint_dir: str | Path, run: str, default: str) -> Path:

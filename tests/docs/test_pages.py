@@ -11,8 +11,8 @@ import yaml
 from doc_pages import COMMANDS, INERT, REPOSITORY, blocks_in, page_names, prose_in, text_of
 
 from ppo_mpi.cli import TrainOptions
+from ppo_mpi.cli_fields import config_fields
 from ppo_mpi.cli_modes import MODES
-from ppo_mpi.cli_values import config_fields
 from ppo_mpi.cli_words import OLD_NAMES
 
 PAGES = page_names()
@@ -27,7 +27,11 @@ OF_OTHER_PROGRAMS = {
         ("hostfile", "host", "map-by", "bind", "nv", "export", "switches"), "launchers"
     ),
     **dict.fromkeys(("mpi", "with-ft", "bind-to", "oversubscribe", "map-by"), "srun or mpirun"),
+    **dict.fromkeys(
+        ("dependency", "mca", "gpus-per-node", "shm-size", "init"), "sbatch, mpirun, docker"
+    ),
     "logdir": "tensorboard",
+    "complete": "the scripts of completion",
     "recurrent-policy": "ikostrikov/pytorch-a2c-ppo-acktr-gail",
     **dict.fromkeys(("no-binary", "constraint", "editable", "upgrade"), "pip"),
 }

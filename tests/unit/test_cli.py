@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -308,19 +307,6 @@ def test_help_explains_every_setting_of_the_mode(mode):
 def test_help_without_a_mode_lists_the_modes():
     text = parse_command(["--help"]).config
     assert all(f"  {mode}" in text for mode in MODES)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_is_a_script_that_the_shell_can_read(shell):
-    script = parse_command(["--completion", shell]).config
-    if shutil.which(shell) is None:
-        pytest.skip(f"no {shell}")
-    done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_completion_of_an_unknown_shell_is_an_error():
-    assert "unknown shell 'fishy'; did you mean fish?" in error_of("--completion", "fishy")
 
 
 def test_words_are_split_without_being_checked():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ppo_mpi.cli import parse_command
+from ppo_mpi.errors import ConfigError
 from ppo_mpi.modes.completion import FILES, complete
 from ppo_mpi.storage import gallery
 
@@ -99,3 +102,17 @@ def test_completing_imports_nothing_slow():
     )
     assert "--noop-max\t" in done.stdout
     assert done.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_is_a_script_that_the_shell_can_read(shell):
+    script = parse_command(["--completion", shell]).config
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell}")
+    done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_completion_of_an_unknown_shell_is_an_error():
+    with pytest.raises(ConfigError, match=r"unknown shell 'fishy'; did you mean fish\?"):
+        parse_command(["--completion", "fishy"])

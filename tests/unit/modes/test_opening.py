@@ -21,10 +21,11 @@ from ppo_mpi.modes.opening import (
     resumed_config,
     run_dir_of,
 )
+from ppo_mpi.registry import default_run_name
 from ppo_mpi.snapshot import snapshot_of, state_of
 from ppo_mpi.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ppo_mpi.storage.logger import Logger
-from ppo_mpi.storage.run_folder import default_run_name, is_done, mark_done, read_tags
+from ppo_mpi.storage.run_folder import is_done, mark_done, read_tags
 
 COMM = Communicator()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from ppo_mpi.agent import Agent
 from ppo_mpi.config import TrainConfig, with_values
 from ppo_mpi.envs.base import Discrete, ObservationSpec, StepResult, VecEnvs
 from ppo_mpi.errors import ConfigError
@@ -86,6 +88,8 @@ class DiceAgent:
     """Acts by its noise alone."""
 
     run_name = "clock"
+    run_dir = Path("checkpoints/clock")
+    assets_in = Agent.assets_in
     timesteps = 7
     config = TrainConfig()
 
