@@ -22,6 +22,7 @@ from ppo_mpi.cli_words import OLD_NAMES, OLD_PRESETS, SHORT_NAMES, Setting, Sour
 from ppo_mpi.config import TrainConfig, flatten, with_values
 from ppo_mpi.env_names import renamed
 from ppo_mpi.errors import ConfigError
+from ppo_mpi.storage.shared_run import refuse_to_train
 
 PROGRAM = "python -m ppo_mpi"
 
@@ -215,6 +216,8 @@ def _command_of_run(
     config.validate(world_size=1)
     values, asked = flatten(config), flatten(build_config(TrainConfig, typed))
     given = {name: asked[name] for name in typed}
+    if options.dry_run:
+        refuse_to_train(own.folder)
     if own.goes_on and options.dry_run:
         refuse_changes(own.folder, given, values)
     if options.dry_run or not own.goes_on:

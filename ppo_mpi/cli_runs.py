@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ppo_mpi.cli_fields import config_fields
-from ppo_mpi.cli_sources import read_config_file, read_yaml
+from ppo_mpi.cli_sources import read_yaml
 from ppo_mpi.cli_values import build_config
 from ppo_mpi.cli_words import Sourced
 from ppo_mpi.config import TrainConfig, flatten, resumable_fields
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import default_run_name, split_env_name
 from ppo_mpi.storage.run_folder import CONFIG, checkpoints_of, run_dir
+from ppo_mpi.storage.untrusted_files import read_regular_file
 
 PLACES = ("run", "checkpoint_dir", "asset_dir")
 """Settings that say where files go: never taken from a run, which may come from elsewhere."""
+MAX_CONFIG_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ def settings_of_run(typed: Mapping[str, Sourced], clobber: bool) -> RunSettings 
         goes_on = not clobber and bool(checkpoints_of(folder))
         if not goes_on and ("env" in typed or "run" not in typed):
             return None
-        path = str(folder / CONFIG)
-        values = read_yaml(read_config_file(path), path, known)
+        path = folder / CONFIG
+        text_of_run = read_regular_file(path, MAX_CONFIG_BYTES).decode("utf-8")
+        values = read_yaml(text_of_run, str(path), known)
         values = {name: value for name, value in values.items() if name not in PLACES}
         build_config(TrainConfig, values).validate(world_size=1)
-    except (ConfigError, OSError):
+    except (ConfigError, OSError, ValueError):
         return None  # a checkpoint has the settings, too; what was typed is checked elsewhere
     return RunSettings(folder, values, goes_on)
 

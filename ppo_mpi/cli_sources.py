@@ -94,6 +94,8 @@ def compose(text: str, source: str) -> yaml.Node | None:
         raise ConfigError(f"{source}:{line}: not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: not YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: not YAML of settings: too many brackets deep") from None
     return root
 
 

@@ -17,6 +17,7 @@ from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.modes.families import FAMILIES
 from ppo_mpi.modes.presets import description
 from ppo_mpi.registry import EXPERIMENTS, PROCGEN_GAMES
+from ppo_mpi.storage import gallery
 from ppo_mpi.storage.run_folder import checkpoints_of, known_runs, read_tags, step_timesteps
 
 Candidates = dict[str, str]
@@ -186,7 +187,7 @@ def _checkpoint_dir(typed: Typed) -> str:
 def _runs(checkpoint_dir: str, current: str) -> Candidates:
     """Return the runs that are there, or behind a colon the checkpoints of one; and files."""
     try:
-        runs = known_runs(checkpoint_dir)
+        runs = known_runs(checkpoint_dir) | gallery.agents()
         name = current.partition(":")[0]
         if ":" not in current or name not in runs:
             return dict.fromkeys(runs, "") | {FILES: ""}

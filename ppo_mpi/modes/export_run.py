@@ -24,7 +24,12 @@ from ppo_mpi.errors import ConfigError
 from ppo_mpi.modes.opening import PLACES, config_text
 from ppo_mpi.modes.report import find_videos, gather
 from ppo_mpi.networks.distributions import draw_noise
-from ppo_mpi.reports.evaluations import as_number, find_evaluations
+from ppo_mpi.reports.evaluations import (
+    MAX_BYTES,
+    as_number,
+    find_evaluations,
+    read_evaluation,
+)
 from ppo_mpi.reports.page import write_page
 from ppo_mpi.reports.provenance import split_command
 from ppo_mpi.reports.run_files import RunFiles, read_run_files
@@ -41,7 +46,6 @@ from ppo_mpi.storage.video import free_path
 
 MOST_ROWS = 500
 """Rows of progress.csv in an exported run; longer curves are written as log_every would have."""
-MAX_EVALUATION_BYTES = 2**26
 OF_MACHINE = (
     "started", "ranks", "mpi_library", "transport", "processor", "cores", "cores_available",
     "python", "packages", "commit",
@@ -141,7 +145,12 @@ def _fill(folder: Path, run: RunFiles, checkpoint: Checkpoint) -> list[str]:
         write_atomically(folder / DONE, f"{done}\n".encode())
     notes = []
     for path in find_evaluations([run.folder], ()):
-        document = parse_json(read_regular_file(path, MAX_EVALUATION_BYTES))
+        try:
+            read_evaluation(path)
+        except ConfigError as error:
+            notes.append(f"{path} is left out: {error}")
+            continue
+        document = parse_json(read_regular_file(path, MAX_BYTES))
         content = _of_checkpoint(document, state["timesteps"], saved.name, folder.name)
         if content is None:
             notes.append(f"{path} is left out: it is not of {state['timesteps']:,} timesteps")

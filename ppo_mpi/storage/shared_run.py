@@ -1,11 +1,12 @@
 """Runs that were exported to be shared: their checkpoint holds the policy and nothing to train on.
 
 It is a checkpoint like others, verified and compared with its config in the same way, without
-optimizer, environments, random streams and the statistics of rewards. ``state.json`` says so.
+optimizer, environments and random streams. ``state.json`` says so.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,9 @@ from ppo_mpi.storage.strict_json import parse_json
 HOLDS, POLICY = "holds", "policy"
 """The entry of ``state.json``, and its value in a run that is shared."""
 _KEPT = ("iteration", "timesteps", "best_return", "torch")
-_OF_OBSERVATIONS = "observation/"
+_STATISTICS = ("observation/", "reward/")
+"""Of normalizers: what acting needs, and the unit in which values are predicted, which a run that
+borrows them takes over."""
 
 T = TypeVar("T")
 
@@ -29,13 +32,13 @@ def holds_only_policy(state: Mapping[str, Any]) -> bool:
 
 
 def policy_part(tensors: Mapping[str, Mapping[str, T]]) -> dict[str, dict[str, T]]:
-    """Return of a checkpoint's tensors what acts: the model, and what it knows of observations.
+    """Return of a checkpoint's tensors the model, and what its inputs and its values refer to.
 
     Args:
         tensors: file -> name -> tensor, or what is expected of it.
     """
     statistics = tensors.get("normalizers", {})
-    own = {name: value for name, value in statistics.items() if name.startswith(_OF_OBSERVATIONS)}
+    own = {name: value for name, value in statistics.items() if name.startswith(_STATISTICS)}
     return {"model": dict(tensors.get("model", {})), "normalizers": own}
 
 
@@ -68,8 +71,10 @@ def refuse_to_train(run_dir: Path) -> None:
         ConfigError: it holds a policy only.
     """
     if is_shared(run_dir):
+        # With a slash in it, and so no name under checkpoint_dir.
+        named = str(run_dir) if "/" in str(run_dir) else f"./{run_dir}"
         raise ConfigError(
             f"the run {run_dir} was exported: it has its policy, but neither the optimizer nor the "
             "environments, and cannot be trained on; begin a new run with its layers: --run NAME "
-            f"--borrow-from {run_dir}"
+            f"--borrow-from {shlex.quote(named)}"
         )

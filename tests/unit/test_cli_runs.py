@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ppo_mpi.cli import Command, parse_command
+from ppo_mpi.cli_runs import settings_of_run
+from ppo_mpi.cli_words import Sourced
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.modes.opening import open_run
@@ -107,6 +110,19 @@ def test_the_settings_of_a_stranger_run_no_code(folder: Path):
     assert command.config.job.checkpoint_dir == "checkpoints"
     with pytest.raises(CheckpointError, match="the settings of checkpoints/r names the"):
         open_run(command.config, command.given, COMM)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "deep"])
+def test_a_config_that_is_no_file_of_settings_keeps_nobody_waiting(kind: str, folder: Path):
+    folder.mkdir(parents=True)
+    path = folder / "config.yaml"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("[" * 50_000)
+    assert settings_of_run({"run": Sourced(("r",), "command line")}, clobber=False) is None
 
 
 def test_a_damaged_config_does_not_keep_a_run_from_going_on(folder: Path):

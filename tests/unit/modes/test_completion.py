@@ -13,6 +13,7 @@ import pytest
 from ppo_mpi.cli import parse_command
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.modes.completion import FILES, complete
+from ppo_mpi.storage import gallery
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -71,6 +72,7 @@ def test_a_setting_is_offered_with_its_meaning():
 
 def test_runs_that_have_a_checkpoint_are_offered_and_their_checkpoints(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gallery.ppo_mpi, "__file__", str(tmp_path / "site" / "x" / "__init__.py"))
     for folder in ("checkpoints/walker/step-000000002048", "checkpoints/empty", "more/jumper/x"):
         Path(folder).mkdir(parents=True)
     Path("more/jumper/step-000000000064").mkdir()
@@ -80,6 +82,10 @@ def test_runs_that_have_a_checkpoint_are_offered_and_their_checkpoints(tmp_path,
     assert words_for("record --run wal") == ["walker", FILES]
     assert words_for("play --checkpoint-dir more jum") == ["jumper", FILES]
     assert words_for("play walker:") == ["walker:best", "walker:2048"]
+    Path("assets/gallery/pole/step-000000000064").mkdir(parents=True)
+    assert words_for("play ") == ["walker", "gallery/pole", FILES]
+    assert words_for("report gal") == ["gallery/pole", FILES]
+    assert words_for("train coinrun --borrow-from gallery/pole:") == ["gallery/pole:64"]
     Path("checkpoints/walker/tags.json").write_text("{")
     assert words_for("play walker:") == [FILES]
 

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from ppo_mpi import api
+from ppo_mpi.cli import parse_command
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import CheckpointError, ConfigError
 from ppo_mpi.modes.evaluate import evaluate_command
@@ -98,7 +99,8 @@ def test_it_holds_what_acting_needs_and_nothing_of_the_machine(run: Path, shared
     assert set(checkpoint.tensors) == {"model", "normalizers"}
     assert checkpoint.environments == {}
     names = set(checkpoint.tensors["normalizers"])
-    assert names == {f"observation/{name}" for name in ("mean", "variance", "count")}
+    kinds, numbers = ("observation", "reward"), ("mean", "variance", "count")
+    assert names == {f"{kind}/{number}" for kind in kinds for number in numbers}
     assert {"train_episodes", "running_returns", "logger"}.isdisjoint(checkpoint.state)
     together = b"".join(files_of(shared).values())
     for secret in (str(run.parents[1]), str(Path.cwd()), socket.gethostname()):
@@ -116,14 +118,29 @@ def test_training_on_is_refused_before_anything_is_written(shared: Path, clobber
     assert is_shared(shared)
 
 
-def test_a_new_run_can_borrow_its_layers(shared: Path, tmp_path: Path):
-    settings = SMALL | {"checkpoint_dir": str(tmp_path / "new"), "frozen_layers": ("torso",)}
-    settings |= {"normalize_observations": True, "borrow_from": str(shared)}
-    lent = load_checkpoint(checkpoints_of(shared)[0]).tensors["model"]
-    own = api.train("probe:box", **settings).path
-    taken = load_checkpoint(checkpoints_of(own)[0]).tensors["model"]
-    same = {name for name in lent if torch.equal(lent[name], taken[name])}
-    assert {name for name in lent if name.startswith("torso")} <= same < set(lent)
+def test_training_on_is_refused_in_a_dry_run_with_a_remedy_that_can_be_typed(
+    shared: Path, monkeypatch
+):
+    monkeypatch.chdir(shared.parent)
+    with pytest.raises(ConfigError, match=r"was exported.*--borrow-from \./shared$"):
+        parse_command(["train", "--run", "./shared", "--dry-run"], looks_at_run=True)
+
+
+def test_a_new_run_can_borrow_its_layers_with_the_units_of_inputs_and_values(
+    shared: Path, tmp_path: Path
+):
+    settings = SMALL | KINDS["vectors"] | {"checkpoint_dir": str(tmp_path / "new")}
+    settings |= {"frozen_layers": ("torso",), "borrow_from": str(shared)}
+    lent = load_checkpoint(checkpoints_of(shared)[0]).tensors
+    own = api.train(str(settings.pop("env")), **settings).path
+    taken = load_checkpoint(checkpoints_of(own)[0]).tensors
+    same = {
+        name for name in lent["model"] if torch.equal(lent["model"][name], taken["model"][name])
+    }
+    assert {name for name in lent["model"] if name.startswith("torso")} <= same < set(lent["model"])
+    for kind in ("observation", "reward"):  # they go on from the lender's
+        counts = [float(run["normalizers"][f"{kind}/count"]) for run in (lent, taken)]
+        assert counts[1] == counts[0] + SMALL["total_timesteps"]
 
 
 def changed(shared: Path, change: dict[str, bytes]) -> Path:
@@ -203,13 +220,20 @@ def test_only_evaluations_of_its_timesteps_go_with_it(run: Path, tmp_path: Path,
     evaluate_command(asked, Communicator())
     document = json.loads((whole / "evaluation.json").read_text())
     (whole / "evaluation-old.json").write_text(json.dumps(document | {"timesteps": 64}))
+    (whole / "evaluation-cut.json").write_text("{")
+    (whole / "evaluation-none.json").write_text('{"timesteps": 192}')
+    os.mkfifo(whole / "evaluation-pipe.json")
     capsys.readouterr()
     path = exported(whole)
-    assert "evaluation-old.json is left out: it is not of 192" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "evaluation-old.json is left out: it is not of 192" in out
+    assert "evaluation-cut.json is left out: cannot read the evaluation" in out
+    assert "evaluation-none.json is left out: " in out
+    assert "evaluation-pipe.json is left out: cannot read the evaluation" in out
     sent = json.loads((path / "evaluation.json").read_text())
     assert sent["levels"] == document["levels"]
     assert (sent["run"], sent["checkpoint"]) == ("shared", "step-000000000192")
-    assert not (path / "evaluation-old.json").exists()
+    assert [file.name for file in path.glob("evaluation*")] == ["evaluation.json"]
 
 
 def test_an_existing_folder_is_not_touched(run: Path, tmp_path: Path):
