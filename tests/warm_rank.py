@@ -1,6 +1,6 @@
 """Stands for one rank: lets a process that has imported torch already become it, and waits.
 
-``python -I -S tests/warm_rank.py FOLDER words`` is ``python words``, without the two seconds of a
+``python -I -S tests/warm_rank.py PLACES words`` is ``python words``, without the two seconds of a
 processor that importing torch takes; see ``warm_start``. What comes to this process, signals and
 the end, goes on to the real one, and its exit status is that of this one.
 
@@ -22,6 +22,14 @@ def rank() -> int:
     return int(next((os.environ[name] for name in names if name in os.environ), "0"))
 
 
+def forward(pid: int, number: int) -> None:
+    """Send a signal to the real process, which may have ended just now."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
 def gone() -> int:
     """Say that there is no process to wait for; return the exit status."""
     print("the process that jobs are forked from is gone", file=sys.stderr)
@@ -30,15 +38,14 @@ def gone() -> int:
 
 def main() -> int:
     """Hand words, folder, environment and open files over; return the exit status."""
-    folder, words = sys.argv[1], sys.argv[2:]
-    places = sorted(os.listdir(folder))
+    places, words = sys.argv[1].split(os.pathsep), sys.argv[2:]
     files = [0, 1, 2]
     if "PMI_FD" in os.environ:  # how MPICH's launcher talks to a rank
         files.append(int(os.environ["PMI_FD"]))
     signals = [getattr(signal, name) for name in FORWARDED]
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until it is known whom they are for
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.connect(os.path.join(folder, places[rank() % len(places)]))
+    server.connect(places[rank() % len(places)])
     request = marshal.dumps((words, os.getcwd(), dict(os.environ), files))
     socket.send_fds(server, [request], files)
     for number in files[3:]:
@@ -48,7 +55,7 @@ def main() -> int:
         return gone()
     pid = int(answer)
     for number in signals:
-        signal.signal(number, lambda number, frame: os.kill(pid, number))
+        signal.signal(number, lambda number, frame: forward(pid, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     status = server.recv(64)
     if not status:

@@ -4,26 +4,28 @@ A job of a test computes for a tenth of a second, and each of its ranks would im
 seconds of a processor before it: half of what all tests take. So a test's first job starts one
 such process for each of up to three ranks, ``warm_rank`` asks it for a fork, and what is forked
 becomes Python with the asking process's words, folder, environment and open files.
-Only other people's modules are imported before, none of ppo_mpi. Ranks come from different
-processes, so that what depends on the order of a set differs between them as it always does.
+Only other people's modules are imported before, none of ppo_mpi. What Python and libraries draw by
+themselves differs as it always does: ranks, and a job and the next, come from different processes,
+so that their sets have other orders, and numpy's and torch's own generators are seeded anew.
 
-Jobs that are killed, signalled or watched (``start_job``), those on the other MPI library and all
-of tests/cluster start from nothing, and with ``PPO_MPI_COLD_JOBS=1``, as in ``make test-faults``,
-all do.
+A shell's limits on memory and files, its umask and its choice of cores do not come along: what is
+about those starts from nothing (``job_command``), as do jobs that are killed, signalled or watched
+(``start_job``), those on the other MPI library and all of tests/cluster; with
+``PPO_MPI_COLD_JOBS=1``, as in ``make test-faults``, all do.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import functools
+import gc
 import importlib
+import itertools
 import marshal
 import os
 import runpy
 import selectors
-import shutil
 import socket
 import subprocess
 import sys
@@ -37,12 +39,14 @@ IMPORTED = (
 )  # fmt: skip
 """What a training imports of others, as far as it is installed; nothing that reads the environment
 when it is imported, as mujoco and pygame do, or that starts threads."""
-READ_AT_START = ("PYTHON", "LD_", "LANG", "LC_", "OMP_", "MKL_", "TORCH")
-"""What names begin with that Python and torch read but once: jobs that differ there have servers
-of their own."""
+READ_AT_START = ("PYTHON", "LD_", "GLIBC_", "MALLOC_", "LANG", "LC_", "TZ", "OMP_", "GOMP_", "KMP_",
+                 "MKL_", "OPENBLAS_", "NPY_", "TORCH", "PYTORCH_")  # fmt: skip
+"""What names begin with that Python, numpy and torch read but once: jobs that differ there have
+servers of their own."""
 MOST_SERVERS = 3
 """More ranks than these share them."""
 LONGEST_REQUEST = 1 << 18
+_JOBS = itertools.count()
 
 
 def is_warm() -> bool:
@@ -61,17 +65,19 @@ def _has_pidfd() -> bool:
 
 @functools.cache
 def _folder(read_at_start: tuple[tuple[str, str], ...]) -> Path:
-    """Return where the sockets are of servers with that environment; it goes with this process."""
-    folder = Path(tempfile.mkdtemp(prefix="ppo_mpi_warm_"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    """Return where the sockets are of servers with that environment; the last takes it along."""
+    return Path(tempfile.mkdtemp(prefix="ppo_mpi_warm_"))
 
 
 @functools.cache
 def _start_server(
     index: int, read_at_start: tuple[tuple[str, str], ...]
 ) -> subprocess.Popen[bytes]:
-    """Start one; it ends with this process, whose pipe it reads."""
+    """Start one; it ends with this process, whose pipe it reads, and ends what it has forked.
+
+    It has a session of its own: Ctrl-C and what else a terminal sends to all would end it before
+    it could.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(_folder(read_at_start) / str(index)))
@@ -83,6 +89,7 @@ def _start_server(
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
 
@@ -96,9 +103,13 @@ def warm_words(num_ranks: int, words: list[str], environ: dict[str, str]) -> lis
     """
     chosen = {name: value for name, value in environ.items() if name.startswith(READ_AT_START)}
     read_at_start = tuple(sorted(chosen.items()))
-    for index in range(min(max(1, num_ranks), MOST_SERVERS)):
-        _start_server(index, read_at_start)
-    return ["-I", "-S", CLIENT, str(_folder(read_at_start)), *words]
+    first = next(_JOBS)  # a job and the next are not to have the same orders of sets
+    for rank in range(min(max(1, num_ranks), MOST_SERVERS)):
+        _start_server((first + rank) % MOST_SERVERS, read_at_start)
+    places = (
+        str(_folder(read_at_start) / str((first + r) % MOST_SERVERS)) for r in range(MOST_SERVERS)
+    )
+    return ["-I", "-S", CLIENT, os.pathsep.join(places), *words]
 
 
 class Server:
@@ -132,7 +143,10 @@ class Server:
     def _fork(self) -> tuple[list[str], str, dict[str, str], dict[int, int]] | None:
         """Answer one request; return it in the forked process."""
         client, _ = self._listener.accept()
-        request, here, _, _ = socket.recv_fds(client, LONGEST_REQUEST, 16)
+        try:
+            request, here, _, _ = socket.recv_fds(client, LONGEST_REQUEST, 16)
+        except OSError:  # who asked has been killed
+            request = b""
         if not request:
             client.close()
             return None
@@ -169,6 +183,10 @@ class Server:
     def _end_all(self) -> None:
         for pid in list(self._asking):
             self._tell_end(pid)
+        place = Path(self._listener.getsockname())
+        with contextlib.suppress(OSError):
+            place.unlink()
+            place.parent.rmdir()  # fails while others are there
 
     def _close(self, client: socket.socket) -> None:
         """Close, in a forked process, what belongs to the server."""
@@ -194,6 +212,7 @@ def become_rank(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
+    draw_anew()
     if words[0] == "-m":
         sys.path[0] = folder
         sys.argv = words[1:]
@@ -204,11 +223,24 @@ def become_rank(
         runpy.run_path(words[0], run_name="__main__")
 
 
+def draw_anew() -> None:
+    """Seed what is random from the start: forks of one process would all draw the same numbers.
+
+    Python does it for its own generator. A draw that no seed decides would look exactly repeatable
+    otherwise.
+    """
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()
+
+
 def main() -> None:
     """Import what jobs need, then serve; the listening socket's number is the only word."""
     for name in IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    gc.freeze()  # a fork that collects garbage would copy all of it
     server = Server(socket.socket(fileno=int(sys.argv[1])))
     become_rank(*server.serve())
 

@@ -23,13 +23,12 @@ OF_OTHER_PROGRAMS = {
     **dict.fromkeys(("cpus-per-task", "ntasks", "ntasks-per-node", "gpus-per-task"), "Slurm"),
     **dict.fromkeys(("account", "qos", "mem", "mem-per-cpu", "exclusive", "cpu-bind"), "Slurm"),
     **dict.fromkeys(("gpus", "gres", "output", "error", "hint", "distribution"), "Slurm"),
+    **dict.fromkeys(("gpus-per-node", "dependency"), "Slurm"),
     **dict.fromkeys(
         ("hostfile", "host", "map-by", "bind", "nv", "export", "switches"), "launchers"
     ),
-    **dict.fromkeys(("mpi", "with-ft", "bind-to", "oversubscribe", "map-by"), "srun or mpirun"),
-    **dict.fromkeys(
-        ("dependency", "mca", "gpus-per-node", "shm-size", "init"), "sbatch, mpirun, docker"
-    ),
+    **dict.fromkeys(("mpi", "with-ft", "bind-to", "oversubscribe", "mca"), "srun or mpirun"),
+    **dict.fromkeys(("shm-size", "init"), "docker"),
     "logdir": "tensorboard",
     "complete": "the scripts of completion",
     "recurrent-policy": "ikostrikov/pytorch-a2c-ppo-acktr-gail",
@@ -63,7 +62,7 @@ def known_options() -> set[str]:
     """Return every option of a mode, of the benchmarks and of the tests' own programs."""
     classes = [TrainOptions, *(mode.config_class for mode in MODES.values())]
     names = {name for config_class in classes for name in config_fields(config_class)}
-    names |= set(OLD_NAMES) | {"mode", "completion", "help", "version"}
+    names |= set(OLD_NAMES) | {"mode", "completion", "complete", "help", "version"}
     scripts = [*REPOSITORY.glob("benchmarks/**/*.py"), *REPOSITORY.glob("tests/faults/*.py")]
     for script in scripts:
         names |= set(re.findall(r'add_argument\(\s*"--([\w-]+)"', script.read_text("utf-8")))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from doc_kinds import LEFT_OUT, fewer_levels, run_item
@@ -130,3 +134,29 @@ def test_python_that_fails_is_shown_with_the_line_of_its_page(place: Place):
 
 def test_what_is_left_out_says_why():
     assert all(LEFT_OUT.values())
+
+
+class LimitError(Exception):
+    """As pytest-timeout raises one."""
+
+
+def test_an_answer_that_comes_too_late_is_not_that_of_the_next(place: Place, tmp_path: Path):
+    def end(number: int, frame: object) -> None:
+        raise LimitError
+
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        with pytest.raises(LimitError):
+            place.execute(Item("README.md", 1, "python", "import time\ntime.sleep(3)\n1 / 0"))
+        place.execute(Item("README.md", 5, "python", "x = 1"))
+        server = Server(job_environment())  # which takes longer to start than that
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        with pytest.raises(LimitError):
+            server.run(tmp_path, ["presets"])
+        assert server.run(tmp_path, ["frobnicate"]).status == 2
+        server.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

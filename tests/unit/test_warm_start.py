@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from jobs import job_environment, run_job, start_command
+from jobs import job_environment, run_forked, run_job, start_command
 from runs import JOBS, assert_same_bits, assert_same_progress, newest
-from warm_start import is_warm, warm_words
+from warm_start import MOST_SERVERS, is_warm, warm_words
 
 from ppo_mpi.distributed.records import HEARTBEAT, read_record
 from ppo_mpi.distributed.signals import EXIT_STOPPED
@@ -50,6 +51,66 @@ def test_a_forked_job_that_fails_leaves_with_the_same_words_and_status(
         told.append(done.stderr)
     assert told[0] == told[1]
     assert "num_envs=2" in told[0]
+
+
+DRAWS = """
+import random
+import numpy
+import torch
+print(random.random(), numpy.random.random(), torch.rand(()).item(), hash("order of a set"))
+"""
+
+
+def test_what_no_seed_decides_differs_between_forked_jobs(tmp_path: Path):
+    script = tmp_path / "draws.py"
+    script.write_text(DRAWS)
+    # One more than there are processes to fork from: one of them is asked twice.
+    jobs = [run_forked(0, [str(script)], cwd=tmp_path) for _ in range(MOST_SERVERS + 1)]
+    for drawn in zip(*[job.stdout.split()[:3] for job in jobs], strict=True):
+        assert len(set(drawn)) == len(jobs)
+    assert len({job.stdout.split()[3] for job in jobs}) == MOST_SERVERS
+
+
+INTERRUPTED = """
+from pathlib import Path
+from jobs import run_forked
+run_forked(0, ["endless.py"], cwd=Path.cwd())
+"""
+ENDLESS = """
+import os, pathlib, signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+pathlib.Path("new").write_text(f"{os.getpid()} {os.getppid()}")
+pathlib.Path("new").rename("pids")
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_tests_that_are_interrupted_leave_no_job_and_no_folder(name: str, tmp_path: Path):
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    (tmp_path / "tmp").mkdir()
+    environ = job_environment() | {"TMPDIR": str(tmp_path / "tmp")}
+    environ["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[1])
+    tests = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=tmp_path, env=environ, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "pids").exists():
+        assert tests.poll() is None
+        assert time.monotonic() < deadline, "the job does not begin"
+        time.sleep(0.05)
+    if name == "SIGINT":
+        os.killpg(tests.pid, signal.SIGINT)  # as a terminal does
+    else:
+        tests.kill()
+    tests.wait(60)
+    pids = (tmp_path / "pids").read_text().split()
+    while any(Path(f"/proc/{pid}/fd/0").exists() for pid in pids) or [
+        *(tmp_path / "tmp").iterdir()
+    ]:
+        assert time.monotonic() < deadline, "something is left"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
