@@ -11,14 +11,12 @@ from ppo_mpi.cli_fields import config_fields
 from ppo_mpi.cli_sources import read_yaml
 from ppo_mpi.cli_values import build_config
 from ppo_mpi.cli_words import Sourced
-from ppo_mpi.config import TrainConfig, flatten, resumable_fields
+from ppo_mpi.config import PLACES, TrainConfig, flatten, resumable_fields
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import default_run_name, split_env_name
 from ppo_mpi.storage.run_folder import CONFIG, checkpoints_of, run_dir
 from ppo_mpi.storage.untrusted_files import read_regular_file
 
-PLACES = ("run", "checkpoint_dir", "asset_dir")
-"""Settings that say where files go: never taken from a run, which may come from elsewhere."""
 MAX_CONFIG_BYTES = 2**20
 
 

@@ -217,6 +217,10 @@ def flatten(config: TrainConfig) -> dict[str, Any]:
     }
 
 
+PLACES = ("run", "checkpoint_dir", "asset_dir")
+"""Settings that say where files go: never taken from a run, which may come from elsewhere."""
+
+
 def resumable_fields() -> set[str]:
     """Return the names of the fields that may change when a run is resumed."""
     return {

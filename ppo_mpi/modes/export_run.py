@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from ppo_mpi.agent import Agent, agent_from_checkpoint, read_run
-from ppo_mpi.config import TrainConfig, flatten, with_values
+from ppo_mpi.config import PLACES, TrainConfig, flatten, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.errors import ConfigError
-from ppo_mpi.modes.opening import PLACES, config_text
+from ppo_mpi.modes.opening import config_text
 from ppo_mpi.modes.report import find_videos, gather
 from ppo_mpi.networks.distributions import draw_noise
 from ppo_mpi.reports.evaluations import (

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from ppo_mpi.cli_runs import PLACES, refuse_changes
-from ppo_mpi.config import TrainConfig, flatten, resumable_fields, sections, with_values
+from ppo_mpi.cli_runs import refuse_changes
+from ppo_mpi.config import PLACES, TrainConfig, flatten, resumable_fields, sections, with_values
 from ppo_mpi.distributed.communicator import Communicator
 from ppo_mpi.distributed.heart import START_UP
 from ppo_mpi.errors import CheckpointError, ConfigError

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ppo_mpi.config import PLACES
 from ppo_mpi.reports.charts import time_shares
 from ppo_mpi.reports.entries import Entry
 from ppo_mpi.reports.evaluations import Gap, LevelScore
@@ -13,7 +14,7 @@ from ppo_mpi.reports.grouping import differing
 from ppo_mpi.reports.lost_ranks import lost_ranks
 from ppo_mpi.reports.markup import Markup, interval, joined, number, table, tag
 from ppo_mpi.reports.panels import RETURNS
-from ppo_mpi.reports.provenance import PLACES, Origin, commands
+from ppo_mpi.reports.provenance import Origin, commands
 from ppo_mpi.reports.run_files import RunFiles
 from ppo_mpi.storage.run_folder import done_timesteps
 

@@ -12,7 +12,7 @@ from ppo_mpi.cli_fields import config_fields
 from ppo_mpi.cli_sources import merge
 from ppo_mpi.cli_values import build_config
 from ppo_mpi.cli_words import Sourced
-from ppo_mpi.config import TrainConfig, flatten
+from ppo_mpi.config import PLACES, TrainConfig, flatten
 from ppo_mpi.errors import ConfigError
 from ppo_mpi.registry import default_preset
 from ppo_mpi.reports.run_files import RunFiles, default_settings, plain_text
@@ -20,8 +20,6 @@ from ppo_mpi.storage import gallery
 from ppo_mpi.storage.shared_run import is_shared
 
 PROGRAM = "python -m ppo_mpi"
-PLACES = ("run", "checkpoint_dir", "asset_dir")
-"""Settings that say where files go."""
 
 
 @dataclass(frozen=True)

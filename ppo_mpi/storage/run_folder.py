@@ -74,14 +74,15 @@ def run_dir(checkpoint_dir: str | Path, run: str, default: str) -> Path:
         default: the name to take if ``run`` is empty.
 
     Raises:
-        ConfigError: ``run`` is a checkpoint of a run, or an agent of the gallery.
+        ConfigError: ``run`` is a checkpoint of a run, or in the gallery.
     """
-    if gallery.is_name(run):
-        raise ConfigError(
-            f"run={run} names an agent of the gallery, in which nothing is written; begin a new "
-            f"run with its layers: --run NAME --borrow-from {run}"
-        )
     folder = _folder(run or default, checkpoint_dir)
+    if gallery.is_name(run) or gallery.holds(folder):
+        agent = run if folder.is_dir() else "gallery/AGENT"
+        raise ConfigError(
+            f"run={run} is in the gallery, in which nothing is written; name a run of your own, "
+            f"which may begin with an agent's layers: --run NAME --borrow-from {agent}"
+        )
     if step_timesteps(folder) is not None:
         raise ConfigError(
             f"run={run} names a checkpoint, not a run; use --run {folder.parent} (a run goes on "
@@ -144,10 +145,10 @@ def find_run(run: str, checkpoint_dir: str | Path) -> tuple[Path, Path | None]:
     if name and checkpoints_of(_folder(name, checkpoint_dir)):
         folder = _folder(name, checkpoint_dir)
         return folder, _tagged(folder, tag)
-    if folder.is_dir():
-        raise CheckpointError(f"the run {folder} has no checkpoint yet; {_HOW_TO_TRAIN}")
     if gallery.is_name(run):
         raise CheckpointError(gallery.no_such_agent(run))
+    if folder.is_dir():
+        raise CheckpointError(f"the run {folder} has no checkpoint yet; {_HOW_TO_TRAIN}")
     where = f" (runs are looked for in {checkpoint_dir})"
     message = unknown_name("run", run, runs) if runs else f"unknown run {run!r}; there is none yet"
     raise CheckpointError(f"{message}{where}; {_HOW_TO_TRAIN}")

@@ -59,6 +59,7 @@ def test_runs_of_ones_own_come_first(checkout: Path):
 def test_an_unknown_name_lists_what_there_is(checkout: Path):
     for find in (
         lambda: find_run("gallery/maze", "checkpoints"),
+        lambda: find_run("gallery/", "checkpoints"),
         lambda: find_runs(["gallery/maze"], "checkpoints"),
     ):
         with pytest.raises(ConfigError, match="the gallery has gallery/pole, gallery/star"):
@@ -76,6 +77,12 @@ def test_without_a_checkout_it_is_said_where_the_gallery_is(checkout: Path, monk
 def test_nobody_trains_there(checkout: Path):
     with pytest.raises(ConfigError, match=r"nothing is written.*--borrow-from gallery/pole"):
         run_dir("checkpoints", "gallery/pole", "pole")
+    for path, agent in {
+        "assets/gallery/pole": "assets/gallery/pole",
+        "./assets/gallery/another": "gallery/AGENT",
+    }.items():
+        with pytest.raises(ConfigError, match=rf"nothing is written.*--borrow-from {agent}$"):
+            run_dir("checkpoints", path, "pole")
     assert run_dir("checkpoints", "./gallery/pole", "pole") == Path("gallery/pole")
 
 
