@@ -158,7 +158,8 @@ def test_a_stop_after_a_loss_saves_and_the_run_goes_on_with_fewer_ranks(
         job.wait(30)
     assert not is_done(run_dir), (folder / "output.txt").read_text()
     assert len(load_checkpoint(newest(run_dir)).state["losses"]) == 1
-    run_job(2, *WORDS, cwd=folder)
+    # The run's own setting is shrink, which this launcher cannot do.
+    run_job(2, *WORDS, "--on-failure", "abort", cwd=folder)
     assert_same_bits(run_dir, undisturbed, ("model", "optimizer", "normalizers"))
     assert episodes(run_dir) == episodes(undisturbed)
 

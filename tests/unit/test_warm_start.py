@@ -123,11 +123,13 @@ def test_what_comes_to_the_process_that_stands_for_a_rank_comes_to_the_rank(
     run_dir = tmp_path / "checkpoints" / "r"
     deadline = time.monotonic() + 120
     progress = run_dir / "progress.csv"
-    while not progress.exists() or progress.read_text().count("\n") < 2:
+    record = None
+    while record is None or not progress.exists() or progress.read_text().count("\n") < 2:
+        record = read_record(run_dir / "ranks", HEARTBEAT, 0)  # not from the first moment on
         assert job.poll() is None, job.communicate()
         assert time.monotonic() < deadline, "the job does not get anywhere"
         time.sleep(0.05)
-    rank = read_record(run_dir / "ranks", HEARTBEAT, 0)["pid"]
+    rank = record["pid"]
     assert rank != job.pid
     job.send_signal(getattr(signal, name))
     job.communicate(timeout=60)
